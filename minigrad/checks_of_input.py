@@ -1,0 +1,83 @@
+"""Checks of what comes in: each error names the argument, what was expected and what it is."""
+import numpy as np
+
+
+def check_size(owner, name, value):
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{type(owner).__name__}: {name} is {value!r}, expected an integer of at least 1")
+
+
+def check_choice(owner, name, value, choices):
+    if value not in choices:
+        raise ValueError(f"{type(owner).__name__}: {name} is {value!r}, expected " + " or ".join(map(repr, choices)))
+
+
+def check_floats(who, name, x, advice=""):
+    """x must be an array, of any engine, that holds floats."""
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        raise TypeError(f"{who}: {name} is a {type(x).__name__}, expected an array")
+    if getattr(x.dtype, "kind", "f") in "iubOUS":
+        raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected floats{advice}")
+
+
+def check_shape(who, name, x, expected, why=""):
+    if tuple(x.shape) != expected:
+        raise ValueError(f"{who}: {name} has shape {tuple(x.shape)}, expected {expected}{why}")
+
+
+def options_of(cell):
+    """The options that decide a cell's shapes, as one would write them."""
+    return "".join(f' for {name}="{getattr(cell, name)}"' for name in ("peephole", "reset") if hasattr(cell, name))
+
+
+def check_cell_input(cell, params, x, state):
+    """The arguments of one step of a built-in cell; see `minigrad.cells` for the shapes."""
+    who, shapes = type(cell).__name__, cell.shapes
+    check_floats(who, "x", x, ": one-hot encode or embed token ids first")
+    if len(x.shape) != 2:
+        raise ValueError(f"{who}: x has shape {tuple(x.shape)}, expected (B, I) = (B, {cell.input_size}); "
+                         "a whole sequence (T, B, I) goes through mg.unroll")
+    check_shape(who, "x", x, (x.shape[0], cell.input_size), " = (B, I)")
+    for name, shape in shapes.items():
+        if name not in params:
+            raise ValueError(f"{who}: params has no {name}{options_of(cell)}; it has {', '.join(params)}")
+        if params[name].shape != shape:
+            check_floats(who, name, params[name])
+            check_shape(who, name, params[name], shape, options_of(cell))
+        check_floats(who, name, params[name])
+    if len(params) != len(shapes):
+        raise ValueError(f"{who}: params has {', '.join(sorted(set(params) - set(shapes)))}, "
+                         f"which this cell does not use{options_of(cell)}")
+    check_state(cell, state, x.shape[0])
+
+
+def check_state(cell, state, batch_size):
+    who, names = type(cell).__name__, cell.state_names
+    parts = (state,) if len(names) == 1 else state
+    if hasattr(parts, "shape") or len(parts) != len(names):
+        found = f"an array of shape {tuple(parts.shape)}" if hasattr(parts, "shape") else f"{len(parts)} parts"
+        raise ValueError(f"{who}: state is {found}, expected the tuple ({', '.join(names)})")
+    for name, part in zip(names, parts):
+        check_floats(who, name, part)
+        check_shape(who, name, part, (batch_size, cell.hidden_size), " = (B, H)")
+
+
+def check_sequence(who, xs):
+    """xs must be floats of shape (T, B, features) with at least one step and one row."""
+    check_floats(who, "xs", xs, ": one-hot encode or embed token ids first")
+    if len(xs.shape) != 3:
+        raise ValueError(f"{who}: xs has shape {tuple(xs.shape)}, expected (T, B, features), time first")
+    for n, what in zip(xs.shape, ("no time steps (T = 0)", "no rows (B = 0)")):
+        if n == 0:
+            raise ValueError(f"{who}: xs has shape {tuple(xs.shape)}: {what}")
+
+
+def check_lengths(who, lengths, T, B):
+    """lengths must be B integers, each of 1..T; returns them as an array."""
+    lengths = np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"{who}: lengths has dtype {lengths.dtype}, expected integers")
+    check_shape(who, "lengths", lengths, (B,), " = (B,)")
+    for b in np.flatnonzero((lengths < 1) | (lengths > T))[:1]:
+        raise ValueError(f"{who}: lengths[{b}] is {lengths[b]}, expected 1 to T = {T}")
+    return lengths

@@ -1,0 +1,67 @@
+"""Losses: each returns one number, the mean over all entries (or over those a mask keeps)."""
+import numpy as np
+
+from .checks_of_input import check_floats, check_shape
+from .functions import log_softmax, namespace
+
+
+def mse(predictions, targets):
+    """Mean of (prediction - target)². Both of the same shape."""
+    check_floats("mse", "predictions", predictions)
+    check_shape("mse", "targets", np.asarray(targets) if np.isscalar(targets) else targets, tuple(predictions.shape),
+                ", the shape of predictions")
+    error = predictions - targets
+    return (error * error).mean()
+
+
+def cross_entropy(logits, labels, mask=None):
+    """Mean of -log softmax(logits)[label], in nats.
+
+    logits: (..., K), any real numbers. labels: (...), integers of 0..K-1.
+    mask: (...), true where an entry counts; the mean is over those. Computed from the logits
+    themselves, so that a confident mistake costs its logit difference and never infinity.
+    """
+    check_floats("cross_entropy", "logits", logits)
+    labels, K = check_labels(labels, logits)
+    picked = log_softmax(logits) * (labels[..., None] == np.arange(K)).astype(logits.dtype)
+    if mask is None:
+        return -picked.sum() / labels.size
+    mask = check_mask(mask, labels.shape)
+    return -(picked * mask[..., None]).sum() / int(mask.sum())
+
+
+def binary_cross_entropy(logits, targets):
+    """Mean of -[y log σ(a) + (1-y) log(1-σ(a))] for logits a and targets y in [0, 1], in nats."""
+    check_floats("binary_cross_entropy", "logits", logits)
+    targets = np.asarray(targets, dtype=logits.dtype)
+    check_shape("binary_cross_entropy", "targets", targets, tuple(logits.shape), ", the shape of logits")
+    if targets.size and not (targets.min() >= 0 and targets.max() <= 1):
+        raise ValueError(f"binary_cross_entropy: targets range from {targets.min()} to {targets.max()}, expected 0 to 1")
+    softplus = namespace(logits).logaddexp(logits, 0 * logits)      # log(1 + e^a) = -log(1 - σ(a)), without overflow
+    return (softplus - logits * targets).mean()
+
+
+def accuracy(logits, labels, mask=None):
+    """The part, of 0 to 1, of entries whose largest logit is the label's. Plain arrays, no gradient."""
+    labels, _ = check_labels(labels, logits)
+    hits = np.argmax(logits, axis=-1) == labels
+    return float(np.mean(hits if mask is None else hits[check_mask(mask, labels.shape)]))
+
+
+def check_labels(labels, logits):
+    labels, K = np.asarray(labels), logits.shape[-1]
+    if labels.dtype.kind not in "iu":
+        raise TypeError(f"labels have dtype {labels.dtype}, expected integers")
+    check_shape("cross_entropy", "labels", labels, tuple(logits.shape[:-1]), f" for logits of shape {tuple(logits.shape)}")
+    if labels.size == 0 or labels.min() < 0 or labels.max() >= K:
+        found = f"range from {labels.min()} to {labels.max()}" if labels.size else "are empty"
+        raise ValueError(f"labels {found}, expected 0 to K-1 = {K - 1}")
+    return labels, K
+
+
+def check_mask(mask, shape):
+    mask = np.asarray(mask, dtype=bool)
+    check_shape("cross_entropy", "mask", mask, shape, ", the shape of labels")
+    if not mask.any():
+        raise ValueError("cross_entropy: mask keeps no entry")
+    return mask
