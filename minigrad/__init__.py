@@ -9,7 +9,7 @@ from .engine import Tensor, defvjp, grad, primitive, value_and_grad
 from .functions import concatenate, exp, log, log_softmax, logsumexp, relu, sigmoid, softmax, stack, tanh, where
 from .layers import Bidirectional, Dense, Dropout, Embedding, Recurrent, Sequential
 from .losses import accuracy, binary_cross_entropy, cross_entropy, mse
-from .optim import SGD, Adam, RMSprop, clip_by_global_norm, global_norm
+from .optim import SGD, Adam, CosineDecay, RMSprop, clip_by_global_norm, global_norm
 from .tasks import load_digits, split
 from .train import Batches, TrainingDiverged, fit, load, save
 from .trees import tree_items, tree_leaves, tree_map

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from . import initializers
-from .checks_of_input import check_cell_input, check_choice, check_size
+from .checks_of_input import check_cell_input, check_choice, check_number, check_rng, check_size
 from .functions import relu, sigmoid, tanh
 
 
@@ -27,6 +27,8 @@ class Cell:
     def __post_init__(self):
         check_size(self, "input_size", self.input_size)
         check_size(self, "hidden_size", self.hidden_size)
+        if hasattr(self, "forget_bias"):
+            check_number(self, "forget_bias", self.forget_bias)
 
     @cached_property
     def shapes(self):
@@ -40,6 +42,7 @@ class Cell:
 
         rng: numpy.random.Generator.
         """
+        check_rng(type(self).__name__, rng)
         draw = {"W": initializers.glorot_uniform, "U": initializers.orthogonal,
                 "P": initializers.glorot_uniform, "b": initializers.zeros}
         params = {name: draw[name[0]](rng, shape).astype(dtype) for name, shape in self.shapes.items()}
@@ -49,6 +52,7 @@ class Cell:
 
     def initial_state(self, batch_size, dtype="float64"):
         """A state of zeros, (B, H) each: h alone, or the tuple (h, c)."""
+        check_size(self, "batch_size", batch_size)
         zeros = tuple(initializers.zeros(None, (batch_size, self.hidden_size)).astype(dtype) for _ in self.state_names)
         return zeros if len(zeros) > 1 else zeros[0]
 

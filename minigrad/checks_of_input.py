@@ -1,4 +1,7 @@
 """Checks of what comes in: each error names the argument, what was expected and what it is."""
+import math
+from numbers import Real
+
 import numpy as np
 
 
@@ -12,11 +15,21 @@ def check_choice(owner, name, value, choices):
         raise ValueError(f"{type(owner).__name__}: {name} is {value!r}, expected " + " or ".join(map(repr, choices)))
 
 
+def check_number(owner, name, value):
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{type(owner).__name__}: {name} is {value!r}, expected a finite number")
+
+
+def check_rng(who, rng):
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"{who}: rng is {rng!r}, expected a numpy.random.Generator, such as np.random.default_rng(0)")
+
+
 def check_floats(who, name, x, advice=""):
     """x must be an array, of any engine, that holds floats."""
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
         raise TypeError(f"{who}: {name} is a {type(x).__name__}, expected an array")
-    if getattr(x.dtype, "kind", "f") in "iubOUS":
+    if getattr(x.dtype, "kind", "f") in "iubcOUSmM":
         raise TypeError(f"{who}: {name} has dtype {x.dtype}, expected floats{advice}")
 
 
@@ -25,37 +38,44 @@ def check_shape(who, name, x, expected, why=""):
         raise ValueError(f"{who}: {name} has shape {tuple(x.shape)}, expected {expected}{why}")
 
 
-def options_of(cell):
-    """The options that decide a cell's shapes, as one would write them."""
-    return "".join(f' for {name}="{getattr(cell, name)}"' for name in ("peephole", "reset") if hasattr(cell, name))
+def check_params(who, params, shapes, option=""):
+    """params must be a dict of float arrays of these shapes; ``option`` is what decides those of P_* and b_U."""
+    if not hasattr(params, "keys"):
+        raise TypeError(f"{who}: params is a {type(params).__name__}, expected the dict that init returns")
+    for name, shape in shapes.items():
+        why = option if name[:2] == "P_" or name == "b_U" else ""
+        if name not in params:
+            raise ValueError(f"{who}: params has no {name}{why}; it has {', '.join(map(str, params)) or 'nothing'}")
+        check_floats(who, name, params[name])
+        check_shape(who, name, params[name], shape, why)
+    if len(params) != len(shapes):
+        extra = ", ".join(str(name) for name in params if name not in shapes)
+        raise ValueError(f"{who}: params has {extra}, which it does not use{option}")
 
 
 def check_cell_input(cell, params, x, state):
     """The arguments of one step of a built-in cell; see `minigrad.cells` for the shapes."""
-    who, shapes = type(cell).__name__, cell.shapes
+    who = type(cell).__name__
     check_floats(who, "x", x, ": one-hot encode or embed token ids first")
     if len(x.shape) != 2:
         raise ValueError(f"{who}: x has shape {tuple(x.shape)}, expected (B, I) = (B, {cell.input_size}); "
                          "a whole sequence (T, B, I) goes through mg.unroll")
     check_shape(who, "x", x, (x.shape[0], cell.input_size), " = (B, I)")
-    for name, shape in shapes.items():
-        if name not in params:
-            raise ValueError(f"{who}: params has no {name}{options_of(cell)}; it has {', '.join(params)}")
-        if params[name].shape != shape:
-            check_floats(who, name, params[name])
-            check_shape(who, name, params[name], shape, options_of(cell))
-        check_floats(who, name, params[name])
-    if len(params) != len(shapes):
-        raise ValueError(f"{who}: params has {', '.join(sorted(set(params) - set(shapes)))}, "
-                         f"which this cell does not use{options_of(cell)}")
+    check_params(who, params, cell.shapes, option_of(cell))
     check_state(cell, state, x.shape[0])
+
+
+def option_of(cell):
+    """The option that decides which parameters a cell has, as one would write it."""
+    return "".join(f' for {name}="{getattr(cell, name)}"' for name in ("peephole", "reset") if hasattr(cell, name))
 
 
 def check_state(cell, state, batch_size):
     who, names = type(cell).__name__, cell.state_names
     parts = (state,) if len(names) == 1 else state
-    if hasattr(parts, "shape") or len(parts) != len(names):
-        found = f"an array of shape {tuple(parts.shape)}" if hasattr(parts, "shape") else f"{len(parts)} parts"
+    if hasattr(parts, "shape") or hasattr(parts, "keys") or not hasattr(parts, "__len__") or len(parts) != len(names):
+        found = f"an array of shape {tuple(parts.shape)}" if hasattr(parts, "shape") else f"a {type(parts).__name__}"
+        found += f" of {len(parts)}" if isinstance(parts, (tuple, list)) else ""
         raise ValueError(f"{who}: state is {found}, expected the tuple ({', '.join(names)})")
     for name, part in zip(names, parts):
         check_floats(who, name, part)

@@ -5,8 +5,7 @@ and appends one node. To differentiate, the tape is read backwards; each node ha
 to the arguments it was computed from. How it does so is one line per function, in `rules.py`.
 
 Names and calling conventions (``grad``, ``primitive``, ``defvjp``, vjp for vector-Jacobian product)
-are those of HIPS autograd, so that what you learn here carries over; its teaching version, Matthew
-Johnson's *autodidact*, is the ancestor of this engine.
+are those of HIPS autograd; its teaching version, *autodidact*, is the ancestor of this engine.
 """
 from functools import wraps
 from itertools import count
@@ -46,19 +45,12 @@ class Tensor:
     __slots__ = ("value", "tape", "fun", "args", "kwargs", "parents", "grad")
 
     def __init__(self, value, tape, fun=None, args=(), kwargs=None, parents=()):
-        self.value = value
-        self.tape = tape
-        self.fun = fun
-        self.args = args
-        self.kwargs = kwargs
-        self.parents = parents
-        self.grad = None
+        self.value, self.tape, self.grad = value, tape, None
+        self.fun, self.args, self.kwargs, self.parents = fun, args, kwargs, parents
 
     def __array_ufunc__(self, ufunc, method, *args, **kwargs):
         if method != "__call__":
             raise errors.cannot_record(getattr(ufunc, method), self.tape, None)
-        if "out" in kwargs:
-            raise errors.would_write(ufunc)
         return apply(ufunc, args, kwargs)
 
     def __array_function__(self, fun, types, args, kwargs):
@@ -89,15 +81,15 @@ def apply(fun, args, kwargs):
         if type(a) is Tensor and (tape is None or a.tape.level > tape.level):
             tape = a.tape
     rule = RULES.get(fun)
+    if kwargs:
+        errors.check_keywords(fun, kwargs, Tensor)
     if tape is None or rule is None or tape.closed:
         raise errors.cannot_record(fun, tape, rule)
-    values, parents = [], []
+    values, parents = list(args), []
     for i, a in enumerate(args):
         if type(a) is Tensor and a.tape is tape:
+            values[i] = a.value
             parents.append((i, a))
-            values.append(a.value)
-        else:
-            values.append(a)
     ans = fun(*values, **kwargs)     # a value may be a Tensor of an outer tape: then this call records there
     if rule is CONSTANT:
         return ans
@@ -125,17 +117,18 @@ def backward(tape, out):
             if maker is None:
                 continue
             g_i = maker(node.value, *node.args, **node.kwargs)(g)
-            shape = parent.value.shape
-            if g_i.shape != shape:
-                g_i = unbroadcast(g_i, shape, node.fun, i)
+            g_i = unbroadcast(g_i, parent.value.shape, node.fun, i)
             parent.grad = g_i if parent.grad is None else accumulate(parent.grad, g_i)
 
 
 def unbroadcast(g, shape, fun, i):
     """Sum ``g`` over the axes that broadcasting added to an array of ``shape``, or stretched in it."""
-    added = g.ndim - len(shape)
-    if added < 0 or any(n not in (1, m) for m, n in zip(g.shape[added:], shape)):
-        raise errors.wrong_gradient_shape(fun, i, g.shape, shape)
+    found = getattr(g, "shape", None)
+    if found == shape:
+        return g
+    added = -1 if found is None else len(found) - len(shape)
+    if added < 0 or any(n not in (1, m) for m, n in zip(found[added:], shape)):
+        raise errors.wrong_gradient(fun, i, g, shape)
     stretched = (added + k for k, n in enumerate(shape) if n == 1)
     return np.reshape(np.sum(g, axis=(*range(added), *stretched)), shape)
 
@@ -149,9 +142,7 @@ class Pieces:
     __slots__ = ("shape", "indices", "gs")
 
     def __init__(self, shape, index, g):
-        self.shape = shape
-        self.indices = [index]
-        self.gs = [g]
+        self.shape, self.indices, self.gs = shape, [index], [g]
 
     def dense(self):
         return scatter(*self.gs, indices=self.indices, shape=self.shape)
@@ -177,9 +168,9 @@ def primitive(f):
 
     @wraps(f)
     def recorded(*args, **kwargs):
-        for a in args:
+        for a in (*args, *kwargs.values()):
             if type(a) is Tensor:
-                return apply(recorded, args, kwargs)
+                return errors.check_answer(f, apply(recorded, args, kwargs))
         return in_autograd(*args, **kwargs)
 
     recorded.in_autograd = in_autograd
@@ -196,8 +187,7 @@ def defvjp(fun, *makers):
 
     >>> defvjp(np.tanh, lambda ans, x: lambda g: g * (1 - ans**2))
     """
-    if not makers or not all(maker is None or callable(maker) for maker in makers):
-        raise TypeError("defvjp(fun, *makers): expected a maker per argument, lambda ans, x: lambda g: ..., or None")
+    errors.check_makers(makers)
     RULES[fun] = makers
     if hasattr(fun, "in_autograd"):
         autograd.extend.defvjp(fun.in_autograd, *(m and for_autograd(fun, i, m) for i, m in enumerate(makers)))
@@ -207,11 +197,7 @@ def for_autograd(fun, i, maker):
     """``maker`` as autograd wants it: there, a rule undoes broadcasting itself."""
     def autograd_maker(ans, *args, **kwargs):
         vjp, shape = maker(ans, *args, **kwargs), np.shape(args[i])
-
-        def autograd_vjp(g):
-            g_i = vjp(g)
-            return g_i if np.shape(g_i) == shape else unbroadcast(g_i, shape, fun, i)
-        return autograd_vjp
+        return lambda g: unbroadcast(vjp(g), shape, fun, i)
     return autograd_maker
 
 
@@ -242,13 +228,13 @@ def value_and_grad(f, argnum=0):
     argnums = (argnum,) if isinstance(argnum, int) else tuple(argnum)
 
     @wraps(f, assigned=("__name__", "__doc__"))
-    def value_and_gradient(*args, **kwargs):
-        tape, args = Tape(), list(args)
+    def value_and_gradient(*given, **kwargs):
+        tape, args = Tape(), list(given)
         for n in argnums:
             errors.check_argnum(f, n, args)
-            for path, leaf in tree_items(args[n]):
+            for path, leaf in tree_items(given[n]):
                 errors.check_differentiable(leaf, f"argument {n}{path} of {errors.name_of(f)}")
-            args[n] = tree_map(lambda x: Tensor(np.float64(x) if type(x) is float else x, tape), args[n])
+            args[n] = tree_map(lambda x: Tensor(np.float64(x) if type(x) is float else x, tape), given[n])
         out = f(*args, **kwargs)
         errors.check_scalar(f, out)
         if type(out) is Tensor and out.tape is tape:
@@ -266,7 +252,7 @@ def grad(f, argnum=0):
 
     ``f`` takes any arguments and returns a scalar. The argument is a float, a float array, or a
     nested dict, list or tuple of them; its gradient has the same structure, shapes and dtypes.
-    A tuple of argument numbers gives a tuple of gradients; ``grad(grad(f))`` gives the second.
+    A tuple of argument numbers gives a tuple of gradients; ``grad(grad(f))`` the second derivative.
 
     Raises TypeError where the argument holds integers, ValueError where ``f`` returns no scalar,
     NotImplementedError where ``f`` uses an operation without a rule.

@@ -2,6 +2,10 @@
 import numpy as np
 
 
+class NoDerivative(NotImplementedError):
+    """An operation, or one of its arguments, has no rule."""
+
+
 def name_of(f):
     """A function's name as one would write it: np.fft.fft, np.add.reduce, my_loss."""
     name = getattr(f, "__qualname__", None) or getattr(f, "__name__", None) or str(f)
@@ -14,19 +18,38 @@ def name_of(f):
 def cannot_record(fun, tape, rule):
     """The error for an operation that can't be put on the tape."""
     name = name_of(fun)
-    if tape is None:
-        return TypeError(f"{name}: a Tensor came in a keyword or inside a list; pass it as a positional argument")
     if rule is None:
-        return NotImplementedError(
+        return NoDerivative(
             f"minigrad has no derivative of {name}. Write it with operations that have one, or declare it: "
             f"mg.defvjp({name}, lambda ans, x: lambda g: ...)  # g times the derivative at x")
+    if tape is None:
+        return TypeError(f"{name}: a Tensor came in a keyword or inside a list; pass it as a positional argument")
     return RuntimeError(f"{name}: this Tensor belongs to a grad call that has already ended. "
                         "Carry plain values from one call to the next: keep t.value, not t")
 
 
 def no_derivative_for(fun, i):
-    return NotImplementedError(f"minigrad has no derivative of {name_of(fun)} with respect to its argument {i}; "
-                               "pass a plain array there, or declare the rule with mg.defvjp")
+    return NoDerivative(f"minigrad has no derivative of {name_of(fun)} with respect to its argument {i}; "
+                        "pass a plain array there, or declare the rule with mg.defvjp")
+
+
+def check_keywords(fun, kwargs, Tensor):
+    """Raise TypeError where a keyword would write into an array, or holds a Tensor whose gradient would be lost."""
+    for name, value in kwargs.items():
+        if name == "out" and value is not None:
+            raise would_write(fun)
+        if type(value) is Tensor:
+            raise TypeError(f"{name_of(fun)}: a Tensor came in the keyword {name}; pass it as a positional argument")
+        if isinstance(fun, np.ufunc):
+            raise TypeError(f"{name_of(fun)}: a Tensor can't be computed with the keyword {name}; leave it out")
+
+
+def check_answer(f, ans):
+    """Return ``ans``, what the primitive ``f`` gave, unless it is no array: raise TypeError then."""
+    value = getattr(ans, "value", ans)
+    if not hasattr(value, "shape"):
+        raise TypeError(f"{name_of(f)} is a primitive: it must return one array or NumPy number, not a {type(value).__name__}")
+    return ans
 
 
 def would_write(fun):
@@ -44,9 +67,16 @@ def cannot_write_in_place():
                      "Build the new array with np.where, np.stack or np.concatenate")
 
 
-def wrong_gradient_shape(fun, i, found, expected):
-    return ValueError(f"the derivative of {name_of(fun)} for argument {i} has shape {found}, "
-                      f"expected the argument's own {expected}")
+def wrong_gradient(fun, i, g, expected):
+    found = f"has shape {g.shape}" if hasattr(g, "shape") else f"is a {type(g).__name__}, no array"
+    return ValueError(f"the derivative of {name_of(fun)} for argument {i} {found}; "
+                      f"expected the argument's own shape {expected}")
+
+
+def check_makers(makers):
+    """Raise TypeError unless ``makers`` are what ``defvjp`` takes: functions or None, one at least."""
+    if not makers or not all(maker is None or callable(maker) for maker in makers):
+        raise TypeError("defvjp(fun, *makers): expected a maker per argument, lambda ans, x: lambda g: ..., or None")
 
 
 def check_argnum(f, n, args):

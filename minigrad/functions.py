@@ -32,7 +32,7 @@ def log(x):
 
 def relu(x):
     """max(x, 0), with derivative 0 at 0."""
-    return where(x > 0, x, 0 * x)
+    return where(x <= 0, 0.0, x)
 
 
 def where(condition, x, y):
@@ -53,24 +53,41 @@ def sigmoid(x):
     return 0.5 * (1 + namespace(x).tanh(0.5 * x))
 
 
-@primitive
-def logsumexp(x, axis=-1, keepdims=False):
-    """log Σ e^x along ``axis``, with the largest x taken out first so that nothing overflows."""
+def largest(x, axis):
+    """The largest x along ``axis``, which is taken out of e^x so that nothing overflows; 0 where it is infinite."""
     xp = namespace(x)
-    largest = xp.max(x, axis=axis, keepdims=True)
-    largest = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))
-    total = xp.log(xp.sum(xp.exp(x - largest), axis=axis, keepdims=True)) + largest
-    return total if keepdims else xp.squeeze(total, axis=axis)
+    found = xp.max(x, axis=axis, keepdims=True)
+    return xp.where(xp.isfinite(found), found, xp.zeros_like(found))
+
+
+def log_of_sum(x, axis):
+    xp = namespace(x)
+    return xp.log(xp.sum(xp.exp(x), axis=axis, keepdims=True))
+
+
+@primitive
+def logsumexp_kept(x, axis):
+    """log Σ e^x along ``axis``, which keeps its place with length 1."""
+    top = largest(x, axis)
+    return log_of_sum(x - top, axis) + top
+
+
+@primitive
+def log_softmax(x, axis=-1):
+    """x - logsumexp(x): logarithms of probabilities that sum to 1 along ``axis``."""
+    x = x - largest(x, axis)
+    return x - log_of_sum(x, axis)
 
 
 defvjp(sigmoid, lambda ans, x: lambda g: g * ans * (1 - ans))
-defvjp(logsumexp, lambda ans, x, axis=-1, keepdims=False:
-       lambda g: rules.stretch(g, x, axis, keepdims) * exp(x - rules.stretch(ans, x, axis, keepdims)))
+defvjp(logsumexp_kept, lambda ans, x, axis: lambda g: g * exp(x - ans))
+defvjp(log_softmax, lambda ans, x, axis=-1: lambda g: g - exp(ans) * namespace(g).sum(g, axis=axis, keepdims=True))
 
 
-def log_softmax(x, axis=-1):
-    """x - logsumexp(x): logarithms of probabilities that sum to 1 along ``axis``."""
-    return x - logsumexp(x, axis=axis, keepdims=True)
+def logsumexp(x, axis=-1, keepdims=False):
+    """log Σ e^x along ``axis``, with the largest x taken out first so that nothing overflows."""
+    total = logsumexp_kept(x, axis)
+    return total if keepdims else namespace(total).squeeze(total, axis=axis)
 
 
 def softmax(x, axis=-1):

@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 
 from . import initializers
-from .checks_of_input import check_floats, check_shape, check_size
+from .checks_of_input import check_floats, check_params, check_rng, check_shape, check_size
 from .functions import concatenate
+from .trees import tree_map
 from .unroll import output_of, unroll
 
 
@@ -26,14 +27,14 @@ class Dense:
         check_size(self, "out_size", self.out_size)
 
     def init(self, rng, dtype="float64"):
+        check_rng("Dense", rng)
         return {"W": initializers.glorot_uniform(rng, (self.in_size, self.out_size)).astype(dtype),
                 "b": np.zeros(self.out_size, dtype)}
 
     def __call__(self, params, x, lengths=None, rng=None):
         check_floats("Dense", "x", x)
         check_shape("Dense", "x", x, (*x.shape[:-1], self.in_size), " = (..., in_size)")
-        check_shape("Dense", "W", params["W"], (self.in_size, self.out_size))
-        check_shape("Dense", "b", params["b"], (self.out_size,))
+        check_params("Dense", params, {"W": (self.in_size, self.out_size), "b": (self.out_size,)})
         return x @ params["W"] + params["b"]
 
 
@@ -49,10 +50,11 @@ class Embedding:
         check_size(self, "size", self.size)
 
     def init(self, rng, dtype="float64"):
+        check_rng("Embedding", rng)
         return {"E": (rng.standard_normal((self.vocabulary, self.size)) / np.sqrt(self.size)).astype(dtype)}
 
     def __call__(self, params, tokens, lengths=None, rng=None):
-        check_shape("Embedding", "E", params["E"], (self.vocabulary, self.size))
+        check_params("Embedding", params, {"E": (self.vocabulary, self.size)})
         tokens = np.asarray(tokens)
         if tokens.dtype.kind not in "iu":
             raise TypeError(f"Embedding: tokens have dtype {tokens.dtype}, expected integers")
@@ -79,6 +81,7 @@ class Dropout:
     def __call__(self, params, x, lengths=None, rng=None):
         if rng is None or self.rate == 0:
             return x
+        check_rng("Dropout", rng)
         keep = rng.random(x.shape) >= self.rate
         return x * (keep / (1 - self.rate)).astype(x.dtype)
 
@@ -96,8 +99,7 @@ class Recurrent:
     fused: bool = True
 
     def init(self, rng, dtype="float64"):
-        params = self.cell.init(rng)
-        return {name: p.astype(dtype) for name, p in params.items()}
+        return tree_map(lambda p: p.astype(dtype), self.cell.init(rng))
 
     def __call__(self, params, x, lengths=None, rng=None):
         hs, state = unroll(self.cell, params, x, lengths=lengths, reverse=self.reverse, fused=self.fused)
@@ -113,6 +115,10 @@ class Bidirectional:
 
     layer: Recurrent
 
+    def __post_init__(self):
+        if not isinstance(self.layer, Recurrent):
+            raise TypeError(f"Bidirectional: layer is {self.layer!r}, expected a Recurrent(cell)")
+
     @cached_property
     def opposite(self):
         return replace(self.layer, reverse=not self.layer.reverse)
@@ -121,6 +127,8 @@ class Bidirectional:
         return {"forward": self.layer.init(rng, dtype), "backward": self.opposite.init(rng, dtype)}
 
     def __call__(self, params, x, lengths=None, rng=None):
+        if not hasattr(params, "keys") or set(params) != {"forward", "backward"}:
+            raise ValueError("Bidirectional: expected params to be the dict that init returns: forward and backward")
         there = self.layer(params["forward"], x, lengths)
         back = self.opposite(params["backward"], x, lengths)
         return concatenate([there, back], axis=-1)
@@ -132,6 +140,9 @@ class Sequential:
     def __init__(self, *layers):
         if not layers:
             raise ValueError("Sequential: expected at least one layer")
+        for i, layer in enumerate(layers):
+            if not hasattr(layer, "init") or hasattr(layer, "initial_state"):
+                raise TypeError(f"Sequential: layer {i} is {layer!r}, expected a layer; of a cell make Recurrent(cell)")
         self.layers = layers
 
     def __repr__(self):

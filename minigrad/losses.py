@@ -2,14 +2,14 @@
 import numpy as np
 
 from .checks_of_input import check_floats, check_shape
-from .functions import log_softmax, namespace
+from .functions import log_softmax, namespace, where
 
 
 def mse(predictions, targets):
     """Mean of (prediction - target)². Both of the same shape."""
     check_floats("mse", "predictions", predictions)
-    check_shape("mse", "targets", np.asarray(targets) if np.isscalar(targets) else targets, tuple(predictions.shape),
-                ", the shape of predictions")
+    targets = targets if hasattr(targets, "shape") else np.asarray(targets)
+    check_shape("mse", "targets", targets, tuple(predictions.shape), ", the shape of predictions")
     error = predictions - targets
     return (error * error).mean()
 
@@ -23,7 +23,7 @@ def cross_entropy(logits, labels, mask=None):
     """
     check_floats("cross_entropy", "logits", logits)
     labels, K = check_labels(labels, logits)
-    picked = log_softmax(logits) * (labels[..., None] == np.arange(K)).astype(logits.dtype)
+    picked = where(labels[..., None] == np.arange(K), log_softmax(logits), 0.0)
     if mask is None:
         return -picked.sum() / labels.size
     mask = check_mask(mask, labels.shape)

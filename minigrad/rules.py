@@ -20,7 +20,7 @@ defvjp(np.multiply, lambda ans, x, y: lambda g: g * y,
        lambda ans, x, y: lambda g: g * x)
 defvjp(np.divide, lambda ans, x, y: lambda g: g / y,
        lambda ans, x, y: lambda g: -g * ans / y)
-defvjp(np.power, lambda ans, x, y: lambda g: g * y * x ** np.where(y, y - 1, 1.0),
+defvjp(np.power, lambda ans, x, y: lambda g: g * y * x ** (y - 1 + (y == 0)),
        lambda ans, x, y: lambda g: g * ans * np.log(np.where(x, x, 1.0)))
 defvjp(np.negative, lambda ans, x: lambda g: -g)
 defvjp(np.positive, lambda ans, x: lambda g: g)
@@ -34,10 +34,10 @@ defvjp(np.sin, lambda ans, x: lambda g: g * np.cos(x))
 defvjp(np.cos, lambda ans, x: lambda g: -g * np.sin(x))
 defvjp(np.tanh, lambda ans, x: lambda g: g * (1 - ans * ans))
 defvjp(np.abs, lambda ans, x: lambda g: g * np.sign(x))
-defvjp(np.maximum, lambda ans, x, y: lambda g: g * share(x, ans, y),
-       lambda ans, x, y: lambda g: g * share(y, ans, x))
-defvjp(np.minimum, lambda ans, x, y: lambda g: g * share(x, ans, y),
-       lambda ans, x, y: lambda g: g * share(y, ans, x))
+defvjp(np.maximum, lambda ans, x, y: lambda g: share(g, x, ans, y),
+       lambda ans, x, y: lambda g: share(g, y, ans, x))
+defvjp(np.minimum, lambda ans, x, y: lambda g: share(g, x, ans, y),
+       lambda ans, x, y: lambda g: share(g, y, ans, x))
 defvjp(np.logaddexp, lambda ans, x, y: lambda g: g * np.exp(x - ans),
        lambda ans, x, y: lambda g: g * np.exp(y - ans))
 defvjp(np.clip, lambda ans, x, low, high: lambda g: g * ((ans != low) & (ans != high)))
@@ -46,9 +46,9 @@ defvjp(np.where, None,
        lambda ans, condition, x, y: lambda g: np.where(condition, 0.0, g))
 
 
-def share(x, ans, other):
-    """Which part of the gradient goes to ``x``: all where it won, half where the two are equal."""
-    return (x == ans) / (1.0 + (x == other))
+def share(g, x, ans, other):
+    """The part of the gradient that goes to ``x``: all where it won, half where the two are equal."""
+    return np.where(x == other, 0.5 * g, np.where(x == ans, g, 0.0))
 
 
 # ---------------------------------------------------------------- matrix products
@@ -87,19 +87,19 @@ def stretch(r, x, axis, keepdims):
     return r if keepdims or axis is None else np.expand_dims(r, axis)
 
 
-def vjp_sum(ans, x, axis=None, keepdims=False):
+def vjp_sum(ans, x, axis=None, *, keepdims=False):
     return lambda g: np.broadcast_to(stretch(g, x, axis, keepdims), x.shape)
 
 
-def vjp_mean(ans, x, axis=None, keepdims=False):
+def vjp_mean(ans, x, axis=None, *, keepdims=False):
     n = max(1, np.size(x) // max(1, np.size(ans)))
     return lambda g: np.broadcast_to(stretch(g / n, x, axis, keepdims), x.shape)
 
 
-def vjp_max(ans, x, axis=None, keepdims=False):
+def vjp_max(ans, x, axis=None, *, keepdims=False):
     """The gradient goes to the largest entry; equal ones share it."""
     hit = x == stretch(ans, x, axis, keepdims)
-    return lambda g: stretch(g, x, axis, keepdims) * hit / np.sum(hit, axis=axis, keepdims=True)
+    return lambda g: stretch(g, x, axis, keepdims) * hit / np.sum(hit, axis=axis, keepdims=True, dtype=ans.dtype)
 
 
 def vjp_cumsum(ans, x, axis=None):
@@ -117,13 +117,14 @@ defvjp(np.cumsum, vjp_cumsum)
 
 # ---------------------------------------------------------------- shapes, slices, joints
 def inverse(axes):
-    return None if axes is None else tuple(np.argsort(axes))
+    return None if axes is None else tuple(np.argsort([a % len(axes) for a in axes]))
 
 
 defvjp(np.reshape, lambda ans, x, shape: lambda g: np.reshape(g, x.shape))
 defvjp(np.expand_dims, lambda ans, x, axis: lambda g: np.reshape(g, x.shape))
 defvjp(np.squeeze, lambda ans, x, axis=None: lambda g: np.reshape(g, x.shape))
 defvjp(np.broadcast_to, lambda ans, x, shape: lambda g: g)
+defvjp(np.full_like, None, lambda ans, x, value: lambda g: g)
 defvjp(np.transpose, lambda ans, x, axes=None: lambda g: np.transpose(g, inverse(axes)))
 defvjp(np.swapaxes, lambda ans, x, i, j: lambda g: np.swapaxes(g, i, j))
 defvjp(np.moveaxis, lambda ans, x, source, target: lambda g: np.moveaxis(g, target, source))
@@ -142,7 +143,7 @@ def stack(*arrays, axis=0):
 
 
 def vjp_concatenate(i, ans, *arrays, axis=0):
-    start = sum(a.shape[axis] for a in arrays[:i])
+    start = sum(np.shape(a)[axis] for a in arrays[:i])
     return lambda g: np.moveaxis(np.moveaxis(g, axis, 0)[start:start + arrays[i].shape[axis]], 0, axis)
 
 
@@ -153,8 +154,8 @@ IMPLEMENTATIONS[np.stack] = lambda arrays, axis=0: stack(*arrays, axis=axis)
 
 # ---------------------------------------------------------------- functions whose derivative is zero
 for fun in (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.sign, np.floor, np.ceil,
-            np.isnan, np.isfinite, np.argmax, np.argmin, np.argsort, np.any, np.all, np.shape, np.ndim, np.size,
-            np.zeros_like, np.ones_like, np.full_like, np.array_equal, np.allclose):
+            np.isnan, np.isinf, np.isfinite, np.argmax, np.argmin, np.argsort, np.any, np.all, np.shape, np.ndim, np.size,
+            np.zeros_like, np.ones_like, np.array_equal, np.allclose):
     RULES[fun] = CONSTANT
 
 
@@ -196,6 +197,9 @@ def as_one(sizes):
 
 
 Tensor.__hash__ = object.__hash__
+Tensor.__bool__ = lambda self: bool(self.value)
+Tensor.__copy__ = lambda self: self                  # a Tensor never changes: it is its own copy
+Tensor.__deepcopy__ = lambda self, memo: self
 Tensor.__len__ = lambda self: len(self.value)
 Tensor.__iter__ = lambda self: (self[i] for i in range(len(self)))
 Tensor.reshape = lambda self, *shape: apply(np.reshape, (self, as_one(shape)), {})

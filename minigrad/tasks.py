@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .checks_of_input import check_rng
+
 DIGITS = Path(__file__).parent / "data" / "digits.npz"
 DIGITS_SHA256 = "b2dab7b501728c22e9119ad76740b2e17c77a231e42d1e592380d90886f1a05e"
 
@@ -33,6 +35,7 @@ def load_digits(path=DIGITS):
 
 def split(count, held_out, rng):
     """Two random, disjoint arrays of indices into ``count`` rows: the rest, and a part of ``held_out`` (0 to 1)."""
+    check_rng("split", rng)
     held = round(count * held_out)
     if not 0 < held < count:
         raise ValueError(f"split: held_out = {held_out} of {count} rows leaves one side empty")

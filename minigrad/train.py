@@ -2,26 +2,30 @@
 import inspect
 import json
 import os
-import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from .checks_of_input import check_lengths
+from .checks_of_input import check_lengths, check_size
 from .engine import value_and_grad
 from .optim import Adam, clip_by_global_norm, global_norm
-from .trees import tree_items, tree_map
+from .trees import tree_items, tree_leaves, tree_map
 
 
 class TrainingDiverged(FloatingPointError):
-    """The loss or its gradient stopped being finite. ``params``: the last good ones; ``history`` up to there."""
+    """The loss or its gradient stopped being finite.
+
+    ``params``: the last ones whose loss and gradient were finite; ``history`` up to there.
+    """
 
     def __init__(self, message, params, history):
-        super().__init__(message)
+        super().__init__(message, params, history)      # all three, so that it can be pickled out of a worker process
         self.params = params
         self.history = history
+
+    def __str__(self):
+        return self.args[0]
 
 
 class Batches:
@@ -39,8 +43,7 @@ class Batches:
         if ys.shape[:1 + per_step] != ((xs.shape[0], N) if per_step else (N,)):
             expected = f"({xs.shape[0]}, {N}, ...)" if per_step else f"({N}, ...)"
             raise ValueError(f"Batches: ys has shape {ys.shape}, expected {expected} for xs of shape {xs.shape}")
-        if batch_size < 1:
-            raise ValueError(f"Batches: batch_size is {batch_size}, expected at least 1")
+        check_size(self, "batch_size", batch_size)
         self.xs, self.ys, self.batch_size, self.per_step = xs, ys, batch_size, per_step
         self.lengths = None if lengths is None else check_lengths("Batches", lengths, xs.shape[0], N)
 
@@ -77,22 +80,26 @@ def fit(loss, params, batches, optimizer=Adam(), epochs=10, seed=0, clip_norm=No
     Raises TrainingDiverged as soon as a loss or a gradient is not finite; ValueError when a
     checkpoint belongs to other parameters or settings.
     """
-    settings = {"optimizer": repr(optimizer), "seed": seed, "clip_norm": clip_norm}
+    check_fit(batches, validate, patience, checkpoint)
+    described = repr(optimizer) if type(optimizer).__repr__ is not object.__repr__ else type(optimizer).__name__
+    settings = {"optimizer": described, "seed": seed, "clip_norm": clip_norm, "validate": validate is not None}
     run = {"params": params, "optimizer": optimizer.init(params), "epoch": 0, "best": params, "best_epoch": 0,
            "history": {"loss": [], "gradient_norm": [], "validation": []}, "settings": settings}
     if checkpoint is not None and Path(checkpoint).exists():
         run = resume(checkpoint, run)
     loss_and_gradient = value_and_grad(with_rng(loss))
-    history = run["history"]
+    history, good = run["history"], run["params"]
     with tqdm(total=epochs, initial=run["epoch"], desc="epochs", disable=not progress) as bar:
         while run["epoch"] < epochs and not out_of_patience(run, patience):
-            losses, norms = run_epoch(run, loss_and_gradient, batches, optimizer, seed, clip_norm)
+            losses, norms, good = run_epoch(run, good, loss_and_gradient, batches, optimizer, seed, clip_norm)
             run["epoch"] += 1
             history["loss"].append(float(np.mean(losses)))
             history["gradient_norm"].append(float(np.mean(norms)))
             if validate is not None:
                 history["validation"].append(float(validate(run["params"])))
-            if validate is None or history["validation"][-1] <= min(history["validation"]):
+                if np.isnan(history["validation"][-1]):
+                    raise TrainingDiverged(f"fit: validate returned nan after epoch {run['epoch']}", good, history)
+            if validate is None or np.argmin(history["validation"]) == run["epoch"] - 1:
                 run["best"], run["best_epoch"] = run["params"], run["epoch"]
             if checkpoint is not None:
                 save(checkpoint, run)
@@ -103,25 +110,42 @@ def fit(loss, params, batches, optimizer=Adam(), epochs=10, seed=0, clip_norm=No
     return run["best"], history
 
 
-def run_epoch(run, loss_and_gradient, batches, optimizer, seed, clip_norm):
-    """Take one step on each batch of an epoch, updating ``run``; return the losses and gradient norms."""
+def check_fit(batches, validate, patience, checkpoint):
+    if not callable(batches):
+        raise TypeError(f"fit: batches is a {type(batches).__name__}, expected a function of rng that gives the batches "
+                        "of an epoch, such as mg.Batches(xs, ys)")
+    if patience is not None and (validate is None or patience < 1):
+        raise ValueError(f"fit: patience is {patience}, expected at least 1 and a function validate to judge by")
+    if checkpoint is not None and not Path(checkpoint).absolute().parent.is_dir():
+        raise FileNotFoundError(f"fit: there is no folder {Path(checkpoint).parent} for the checkpoint {checkpoint}")
+
+
+def run_epoch(run, good, loss_and_gradient, batches, optimizer, seed, clip_norm):
+    """Take one step on each batch of an epoch, updating ``run``.
+
+    Returns the losses, the gradient norms, and the last parameters whose loss was finite (``good`` before).
+    """
     losses, norms = [], []
     epoch = run["epoch"]
     params, state = run["params"], run["optimizer"]
     for step, batch in enumerate(batches(np.random.default_rng([seed, epoch]))):
+        if not isinstance(batch, (tuple, list)):
+            raise TypeError(f"fit: a batch is a {type(batch).__name__}, expected a tuple, what loss takes after params")
         value, gradients = loss_and_gradient(params, batch, np.random.default_rng([seed, epoch, step + 1]))
         norm = global_norm(gradients)
         if not (np.isfinite(value) and np.isfinite(norm)):
-            raise diverged(value, gradients, epoch, step, params, run["history"])
-        if clip_norm is not None:
-            gradients, _ = clip_by_global_norm(gradients, clip_norm)
-        params, state = optimizer.step(params, gradients, state)
+            raise diverged(f"the loss is {value:.4g}", gradients, epoch, step, good, run["history"])
+        good = params
+        clipped = gradients if clip_norm is None else clip_by_global_norm(gradients, clip_norm)[0]
+        params, state = optimizer.step(params, clipped, state)
         losses.append(float(value))
         norms.append(norm)
     if not losses:
         raise ValueError("fit: batches gave no batch")
+    if not all(np.all(np.isfinite(leaf)) for leaf in tree_leaves(params)):
+        raise diverged("the parameters are no longer finite", gradients, epoch, step, good, run["history"])
     run["params"], run["optimizer"] = params, state
-    return losses, norms
+    return losses, norms, good
 
 
 def with_rng(loss):
@@ -134,21 +158,23 @@ def out_of_patience(run, patience):
     return patience is not None and run["epoch"] - run["best_epoch"] >= patience
 
 
-def diverged(value, gradients, epoch, step, params, history):
+def diverged(what, gradients, epoch, step, good, history):
     norms = {path: float(np.linalg.norm(g)) for path, g in tree_items(gradients)}
     listed = ", ".join(f"{path or 'params'} {norm:.3g}" for path, norm in norms.items())
     return TrainingDiverged(
-        f"fit: the loss is {value:.4g} at epoch {epoch + 1}, step {step + 1}. Gradient norms: {listed}. "
+        f"fit: {what} at epoch {epoch + 1}, step {step + 1}. Gradient norms: {listed}. "
         "The last good parameters are in this error's .params; a smaller learning rate or clip_norm may help",
-        params, history)
+        good, history)
 
 
 def resume(path, fresh):
     """The run stored at ``path``, after making sure that it is a run of the same parameters and settings."""
     stored = load(path)
+    if not isinstance(stored, dict) or set(stored) != set(fresh):
+        raise ValueError(f"fit: {path} is not a checkpoint of fit; name another file")
     try:
-        tree_map(check_same_shape, fresh["params"], stored["params"])
-    except (ValueError, KeyError, TypeError) as error:
+        tree_map(check_same_array, fresh["params"], stored["params"])
+    except ValueError as error:
         raise ValueError(f"fit: the checkpoint {path} holds other parameters ({error}); "
                          "delete it or name another file") from None
     if stored["settings"] != fresh["settings"]:
@@ -157,9 +183,10 @@ def resume(path, fresh):
     return stored
 
 
-def check_same_shape(new, stored):
-    if np.shape(new) != np.shape(stored):
-        raise ValueError(f"shape {np.shape(stored)}, expected {np.shape(new)}")
+def check_same_array(new, stored):
+    new, stored = np.asarray(new), np.asarray(stored)
+    if (new.shape, new.dtype) != (stored.shape, stored.dtype):
+        raise ValueError(f"{stored.dtype} of shape {stored.shape}, expected {new.dtype} of shape {new.shape}")
 
 
 # ---------------------------------------------------------------- trees in files
@@ -171,15 +198,15 @@ def save(path, tree):
     path = Path(path)
     arrays = []
     structure = json.dumps(describe(tree, arrays))
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             np.savez(file, structure=np.array(structure), **{f"array_{i}": a for i, a in enumerate(arrays)})
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -189,9 +216,9 @@ def load(path):
         with np.load(path, allow_pickle=False) as file:
             structure = json.loads(str(file["structure"]))
             return rebuild(structure, file)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
-    except (ValueError, KeyError, EOFError, OSError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    except Exception as error:       # a damaged byte can surface as nearly any exception of zipfile, zlib, json or NumPy
         raise ValueError(f"load: {path} is damaged or not written by minigrad.save ({error})") from error
 
 
@@ -201,7 +228,7 @@ def describe(tree, arrays):
         if not all(isinstance(key, str) for key in tree):
             raise TypeError(f"save: dict keys must be strings, got {list(tree)}")
         return {"dict": {key: describe(value, arrays) for key, value in tree.items()}}
-    if isinstance(tree, (list, tuple)):
+    if type(tree) in (list, tuple):
         return {type(tree).__name__: [describe(value, arrays) for value in tree]}
     if tree is None or isinstance(tree, (bool, int, float, str)) and not isinstance(tree, np.generic):
         return {"value": tree}

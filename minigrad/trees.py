@@ -13,8 +13,8 @@ def tree_map(f, tree, *others, path=""):
     if isinstance(tree, dict):
         for other in others:
             if not isinstance(other, dict) or set(other) != set(tree):
-                found = sorted(other) if isinstance(other, dict) else type(other).__name__
-                raise ValueError(f"{path or 'tree'}: expected a dict with the keys {sorted(tree)}, got {found}")
+                found = sorted(other, key=str) if isinstance(other, dict) else type(other).__name__
+                raise ValueError(f"{path or 'tree'}: expected a dict with the keys {sorted(tree, key=str)}, got {found}")
         return {k: tree_map(f, tree[k], *(o[k] for o in others), path=f"{path}[{k!r}]") for k in tree}
     if isinstance(tree, (list, tuple)):
         for other in others:
@@ -23,6 +23,9 @@ def tree_map(f, tree, *others, path=""):
                                  f"got {type(other).__name__}{'' if not hasattr(other, '__len__') else f' of {len(other)}'}")
         mapped = [tree_map(f, *leaves, path=f"{path}[{i}]") for i, leaves in enumerate(zip(tree, *others))]
         return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)
+    for other in others:
+        if isinstance(other, (dict, list, tuple)) or (other is None) != (tree is None):
+            raise ValueError(f"{path or 'tree'}: expected {'None' if tree is None else 'an array'}, got {type(other).__name__}")
     return None if tree is None else f(tree, *others)
 
 

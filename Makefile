@@ -1,0 +1,47 @@
+# What a person can ask for. `make` alone lists it.
+#   PYTHON=/path/to/python3.12   the Python to make the environment with (default: newest of 3.13, 3.12, 3.11)
+#   NB=notebooks/07-*.ipynb      which notebooks `make notebooks` runs (default: all)
+#   PORT=8000                    the first port `make book` tries
+#   ARGS='-k engine -x'          anything more for pytest in `make test`
+#   JOBS=1                       how many files `make test` runs at once (default: one a core, at most 4)
+
+NB ?=
+PORT ?= 8000
+ARGS ?=
+JOBS ?= logical
+bin := .venv/bin
+export PYTHON
+
+.PHONY: help book site test lab notebooks check-notebooks lock clean env
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+book: site ## build the book and serve it on this machine
+	@$(bin)/python book/tools/serve.py _build/html --port $(PORT)
+
+site: env ## build the book into _build/html, warnings as errors
+	@$(bin)/python book/tools/build_site.py
+
+test: env ## run every test, the notebooks' outputs included
+	@$(bin)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadfile $(ARGS)
+
+lab: env ## open the notebooks in JupyterLab
+	@$(bin)/jupyter lab --log-level=ERROR notebooks
+
+notebooks: env ## run notebooks again and store their outputs (NB=... for some)
+	@$(bin)/python book/tools/run_notebooks.py $(NB)
+
+check-notebooks: env ## run notebooks again and say which would be stored differently
+	@$(bin)/python book/tools/run_notebooks.py --check $(NB)
+
+lock: env ## choose the newest allowed versions again and write requirements.lock
+	@$(bin)/python book/tools/lock.py
+
+clean: ## remove the built site, caches and the environment
+	@rm -rf _build .venv .venv-lock .pytest_cache .hypothesis .ipynb_checkpoints notebooks/.ipynb_checkpoints
+	@find minigrad tests book -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+env: ## make the environment .venv from requirements.lock
+	@sh book/tools/environment.sh

@@ -1,0 +1,36 @@
+"""Write requirements.lock: one exact version of everything, for Python 3.11 and newer on every system.
+
+It starts from pyproject.toml alone, so every version is the newest that is allowed there. The file
+names versions only: where they come from is for each machine's own settings to say.
+"""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = "uv==0.13.9"  # pip resolves for one system only; this resolves for all of them
+FOLDER = ROOT / ".venv-lock"
+
+
+def main():
+    python = FOLDER / "bin/python"
+    if not python.exists():
+        venv.create(FOLDER, with_pip=True, clear=True)
+    quiet = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    if subprocess.run([*quiet, TOOL]).returncode:
+        sys.exit("The locking tool could not be fetched: this step needs a network connection.")
+    command = [str(FOLDER / "bin/uv"), "pip", "compile", "pyproject.toml", "--extra", "test", "--universal"]
+    command += ["--python-version", "3.11", "--python", sys.executable, "--upgrade", "--quiet"]
+    # One version for all Pythons wherever there is one: the stored figures hold for each of them.
+    command += ["--fork-strategy", "fewest"]
+    command += ["--no-annotate", "--no-header", "--no-config", "--output-file", "requirements.lock"]
+    if subprocess.run(command, cwd=ROOT).returncode:
+        sys.exit("No versions fit pyproject.toml together; the lines above say which do not.")
+    pins = [line for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines() if "==" in line]
+    print(f"  {len(pins)} versions in requirements.lock. `make test` says whether the book is still the same.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""What the site needs and no setting gives: chapter numbers, MathJax from this machine, a front door.
+
+A Sphinx extension, listed in _config.yml.
+"""
+
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+
+from docutils import nodes
+from sphinx_external_toc.collectors import TocTreeCollectorWithStyles as Collector  # the one that _toc.yml is read with
+
+# What a page may ask of MathJax, out of the 24 MB that its package carries.
+MATHJAX_PARTS = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts", "a11y/assistive-mml.js")
+
+
+def chapter_number(docname):
+    """7 for notebooks/07-gru-cell, None for a page that is no chapter."""
+    found = re.match(r"0*(\d+)-", docname.rsplit("/", 1)[-1])
+    return int(found[1]) if found else None
+
+
+def renumber(env, docname, number):
+    """Give a page's sections, and so its equations and figures, the chapter's number."""
+    numbers = env.toc_secnumbers[docname]
+    for anchor, parts in numbers.items():
+        if parts:
+            numbers[anchor] = (number, *parts[1:])
+    for node in [env.titles[docname], *env.tocs[docname].findall(nodes.reference)]:
+        if node.get("secnumber"):
+            node["secnumber"] = [number, *node["secnumber"][1:]]
+
+
+def number_by_file_name(assign):
+    """The usual numbering of sections, then the chapter's number from its file's name.
+
+    The usual one counts the chapters that are there; while some are yet to come, chapter 7 would be
+    called 2, and its equations too.
+    """
+
+    def assign_section_numbers(self, env):
+        rewrite = assign(self, env)
+        for docname in env.toc_secnumbers:
+            if chapter_number(docname):
+                renumber(env, docname, chapter_number(docname))
+        return rewrite
+
+    return assign_section_numbers
+
+
+def copy_mathjax(app, failure):
+    """Put MathJax beside the pages, so that they ask no other machine for it."""
+    if failure or app.builder.format != "html":
+        return
+    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static/mathjax"
+    target = Path(app.outdir, "_static/mathjax")
+    for part in MATHJAX_PARTS:
+        (target / part).parent.mkdir(parents=True, exist_ok=True)
+        if (source / part).is_dir():
+            shutil.copytree(source / part, target / part, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(source / part, target / part)
+
+
+FRONT_DOOR = """<!DOCTYPE html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title><link rel="icon" href="_static/{icon}">
+<meta http-equiv="refresh" content="0; url={page}.html"></head>
+<body><p><a href="{page}.html">{title}</a></p></body>
+</html>
+"""
+
+
+def write_front_door(app, failure):
+    """Lead from the site's address to its first page; the usual redirect has no title and no icon."""
+    if failure or app.builder.format != "html" or app.config.root_doc == "index":
+        return
+    icon = Path(app.config.html_favicon).name
+    text = FRONT_DOOR.format(title=app.config.html_title, icon=icon, page=app.config.root_doc)
+    Path(app.outdir, "index.html").write_text(text, encoding="utf-8")
+
+
+def setup(app):
+    if not hasattr(Collector, "numbered_by_file_name"):  # one process may build twice
+        Collector.assign_section_numbers = number_by_file_name(Collector.assign_section_numbers)
+        Collector.numbered_by_file_name = True
+    app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", write_front_door, priority=900)  # after the usual one
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

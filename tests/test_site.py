@@ -1,0 +1,271 @@
+"""The built site: its pages, links, pictures and words, and what a browser makes of it."""
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import nbformat
+import pytest
+
+import build_site
+import serve
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = build_site.pages()
+SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
+LOADING_TAGS = ("script", "link", "img", "iframe", "source", "video", "audio", "embed", "object")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM_FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The site, built from scratch with warnings as errors."""
+    output = tmp_path_factory.mktemp("site") / "build"
+    wrong = build_site.build(output)
+    if wrong:
+        pytest.fail("\n".join(wrong), pytrace=False)
+    return output / "html"
+
+
+class Page(HTMLParser):
+    """What a page links to, loads, shows and can be linked at."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.targets, self.links, self.loads, self.images = set(), [], [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.targets |= {attributes[key] for key in ("id", "name") if attributes.get(key)}
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+        if tag in LOADING_TAGS:
+            self.loads += [attributes[key] for key in ("src", "href", "data") if attributes.get(key)]
+        if tag == "img":
+            self.images.append(attributes)
+
+
+@functools.cache
+def read(path):
+    return Page(path)
+
+
+def html_pages(site):
+    """Every page; below _static there are a theme's templates, which are none."""
+    return sorted(path for path in site.rglob("*.html") if "_static" not in path.relative_to(site).parts)
+
+
+def broken(site, path, link):
+    """Why a link on the page at `path` leads nowhere; None when it leads somewhere, or to another site."""
+    parts = urlsplit(link)
+    if parts.scheme or parts.netloc:
+        return None
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    if target.is_dir():
+        target /= "index.html"
+    if not target.is_file() or site.resolve() not in target.resolve().parents:
+        return "no such file"
+    if parts.fragment and target.suffix == ".html" and unquote(parts.fragment) not in read(target).targets:
+        return "no such place on the page"
+    return None
+
+
+def broken_links(site):
+    """Every link and every loaded file of every page that is not there."""
+    for path in html_pages(site):
+        page = read(path)
+        for link in dict.fromkeys(page.links + page.loads):
+            why = broken(site, path, link)
+            if why:
+                yield f"{path.relative_to(site)}: {link}: {why}"
+
+
+def third_parties(site):
+    """Everything that a page or a style sheet loads from another machine."""
+    for path in html_pages(site):
+        for link in read(path).loads:
+            if urlsplit(link).netloc:
+                yield f"{path.relative_to(site)} loads {link}"
+    for path in sorted(site.rglob("*.css")):
+        for link in re.findall(r"(?:url\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)", path.read_text(encoding="utf-8")):
+            yield f"{path.relative_to(site)} loads {link}"
+
+
+def test_every_page_exists(site):
+    assert [page for page in PAGES if not (site / page).is_file()] == []
+    assert (site / "index.html").is_file() and (site / "search.html").is_file()
+
+
+def test_every_source_is_a_page():
+    sources = [*ROOT.glob("notebooks/*.ipynb"), *ROOT.glob("book/*.md")]
+    assert {str(path.relative_to(ROOT).with_suffix(".html")) for path in sources} == set(PAGES)
+
+
+def test_links_lead_somewhere(site):
+    assert list(broken_links(site)) == []
+
+
+def test_pages_load_nothing_from_elsewhere(site):
+    assert list(third_parties(site)) == []
+
+
+def test_pictures_are_described(site):
+    """Sphinx gives a picture without words its file name as words."""
+    for page in PAGES:
+        for image in read(site / page).images:
+            alt = (image.get("alt") or "").strip()
+            assert alt and not re.search(r"\.(png|svg|jpe?g|gif)$", alt), f"{page}: {image.get('src')} has no alt text"
+
+
+def test_pages_do_not_name_this_machine(site):
+    for path in [*html_pages(site), site / "searchindex.js"]:
+        text = path.read_text(encoding="utf-8")
+        assert str(ROOT) not in text and str(Path.home()) + "/" not in text, path
+
+
+@pytest.mark.parametrize(
+    "text, finds",
+    [
+        ('<a href="b.html">b</a>', "b.html: no such file"),
+        ('<a href="a.html#there">a</a>', "a.html#there: no such place on the page"),
+        ('<a href="#there">a</a>', "#there: no such place on the page"),
+        ('<a href="../outside.html">a</a>', "../outside.html: no such file"),
+        ('<img src="a.png">', "a.png: no such file"),
+        ('<script src="https://cdn.example/x.js"></script>', "loads https://cdn.example/x.js"),
+        ('<link rel="stylesheet" href="//fonts.example/x.css">', "loads //fonts.example/x.css"),
+        ('<a href="https://example.org/#x">out</a><a href="#here">a</a><p id="here">', None),
+    ],
+)
+def test_the_checkers_find_what_they_are_for(tmp_path, text, finds):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (tmp_path / "outside.html").write_text("outside")
+    (folder / "a.html").write_text(text)
+    found = [*broken_links(folder), *third_parties(folder)]
+    assert len(found) == (finds is not None) and all(line.endswith(finds) for line in found), found
+
+
+@pytest.fixture
+def tiny_book(tmp_path):
+    """A book of one page, with the project's own configuration."""
+    for name in ("_config.yml", "book/_static", "book/tools", "book/references.bib"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
+    return tmp_path
+
+
+def test_a_reference_to_nothing_fails_the_build_every_time(tiny_book):
+    nothing = {"eq-gone": "{eq}`eq-gone`", "ref-gone": "{ref}`ref-gone`", "gone.md": "[it](gone.md)", "gone1999": "{cite}`gone1999`"}
+    (tiny_book / "book/index.md").write_text("# Title\n\n" + "\n\n".join(nothing.values()) + "\n")
+    for attempt in ("first", "second"):
+        wrong = "\n".join(build_site.build(tiny_book / "_build", tiny_book))
+        assert [label for label in nothing if label not in wrong] == [], (attempt, wrong)
+
+
+def spelling_errors(*paths):
+    """What codespell finds in files and folders; the settings are in pyproject.toml."""
+    command = [sys.executable, "-m", "codespell_lib", "--toml", str(ROOT / "pyproject.toml"), *map(str, paths)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout
+
+
+def test_spelling(tmp_path):
+    """Of everything a reader sees: pages, the text and code of notebooks, the package, the files at the top."""
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        (tmp_path / f"{path.stem}.md").write_text("\n".join(cell.source for cell in cells), encoding="utf-8")
+    found = spelling_errors(tmp_path, ROOT / "book", ROOT / "minigrad", *ROOT.glob("*.md"), ROOT / "tests")
+    assert found == "", found
+
+
+def test_the_spelling_checker_finds_an_error(tmp_path):
+    (tmp_path / "page.md").write_text("A wierd sentence" + ".")  # codespell:ignore
+    assert "==> weird" in spelling_errors(tmp_path)
+
+
+def chromium():
+    """The path of a Chromium: the environment's CHROMIUM, or one on PATH; None if there is none."""
+    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, [*CHROMIUM_NAMES, mac])), None)
+
+
+@pytest.fixture(scope="module")
+def browser(site):
+    """(a browser, the site's address); .ci/run says BROWSER_TESTS=required, so that it cannot skip them."""
+    if not chromium():
+        missing = "no Chromium or Chrome on PATH (CHROMIUM=/path/to/it names one): the pages were not looked at in a browser"
+        (pytest.fail if os.environ.get("BROWSER_TESTS") == "required" else pytest.skip)(missing)
+    from playwright.sync_api import sync_playwright
+
+    server = serve.server(site, 8000)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
+        yield running, f"http://127.0.0.1:{server.server_port}"
+        running.close()
+    server.shutdown()
+
+
+def listen(page, address):
+    """Collect what a page complains about, misses, or asks of another machine."""
+    heard = []
+    page.on("console", lambda message: message.type in ("error", "warning") and heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(f"exception: {error}"))
+    # The front door leads on before all of it has come, which aborts the rest.
+    page.on("requestfailed", lambda request: "ERR_ABORTED" in request.failure or heard.append(f"failed: {request.url}"))
+    page.on("response", lambda response: response.status >= 400 and heard.append(f"{response.status}: {response.url}"))
+    page.on(
+        "request",
+        lambda request: request.url.startswith((address, "data:", "blob:")) or heard.append(f"asks {request.url}"),
+    )
+    return heard
+
+
+EQUATIONS_NOT_SET = """async () => {
+    const equations = [...document.querySelectorAll('.math')];
+    if (equations.length === 0) return [];
+    await MathJax.startup.promise;
+    // An unknown command is no error to MathJax: it prints its name in red.
+    const wrong = 'mjx-merror, [style*="color: red"], [mathcolor="red"]';
+    return equations.filter(e => !e.querySelector('mjx-container') || e.querySelector(wrong))
+                    .map(e => e.textContent.trim().slice(0, 80));
+}"""
+# An element that scrolls by itself may hold anything; one that does not must end at the page's edge.
+TOO_WIDE = """() => {
+    const width = document.documentElement.clientWidth;
+    if (document.documentElement.scrollWidth <= width) return [];
+    return [...document.querySelectorAll('.bd-main *')].filter(e => e.getBoundingClientRect().right > width + 1)
+        .slice(0, 5).map(e => e.outerHTML.slice(0, 120)).concat(['the page is ' + document.documentElement.scrollWidth]);
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", [*PAGES, "index.html", "search.html"])
+def test_page_in_a_browser(browser, name, scheme):
+    running, address = browser
+    page = running.new_page(color_scheme=scheme)
+    heard = listen(page, address)
+    # Each scheme comes up at one size and is then drawn out or in to the other.
+    sizes = list(SIZES) if scheme == "light" else list(SIZES)[::-1]
+    page.set_viewport_size(SIZES[sizes[0]])
+    page.goto(f"{address}/{name}", wait_until="networkidle")
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    assert page.evaluate(EQUATIONS_NOT_SET) == []
+    for size in sizes:
+        page.set_viewport_size(SIZES[size])
+        assert page.evaluate(TOO_WIDE) == [], size
+    page.close()
+    assert heard == []
