@@ -1,6 +1,6 @@
 """Chapter 10's comparison: GRU, LSTM and plain RNN on the digits read row by row.
 
-    python experiments/digits_by_rows.py              everything, about ten minutes on one core
+    python experiments/digits_by_rows.py              everything, 120 networks: about ten minutes on one core
     python experiments/digits_by_rows.py --splits 1   the first split of each part
 
 Writes digits_by_rows.json beside this file: numbers of misread digits, one for each random split.
@@ -24,7 +24,8 @@ import minigrad as mg  # noqa: E402
 
 RESULTS = Path(__file__).with_suffix(".json")
 EPOCHS, BATCH_SIZE, CLIP_NORM = 12, 32, 1.0
-RATES = {"0.003, falling": 0.003, "0.01, falling": 0.01, "0.03, falling": 0.03, "0.003, constant": 0.003}
+RATES = {"0.001, falling": 0.001, "0.003, falling": 0.003, "0.01, falling": 0.01, "0.03, falling": 0.03,
+         "0.003, constant": 0.003, "0.01, constant": 0.01}
 CELLS = {"GRU": lambda I, H: mg.GRUCell(I, H, reset="after", update="old"), "LSTM": mg.LSTMCell, "RNN": mg.RNNCell}
 
 

@@ -35,7 +35,11 @@ class Cell:
         """The shape of every parameter, by name, in the order of the equations."""
         I, H = self.input_size, self.hidden_size
         return {f"{kind}_{gate}": shape for gate in self.gate_names
-                for kind, shape in (("W", (I, H)), ("U", (H, H)), ("b", (H,)))}
+                for kind, shape in (("W", (I, H)), ("U", (H, H)), ("b", (H,)))} | self.more_shapes()
+
+    def more_shapes(self):
+        """The parameters that a cell has besides W, U and b of each gate."""
+        return {}
 
     def init(self, rng, dtype="float64"):
         """New parameters, a dict of arrays: W and P Glorot-uniform, U orthogonal, biases zero but b_f.
@@ -135,10 +139,9 @@ class PeepholeLSTMCell(Cell):
         super().__post_init__()
         check_choice(self, "peephole", self.peephole, ("diagonal", "full"))
 
-    @cached_property
-    def shapes(self):
+    def more_shapes(self):
         H = self.hidden_size
-        return super().shapes | {f"P_{gate}": (H,) if self.peephole == "diagonal" else (H, H) for gate in "ifo"}
+        return {f"P_{gate}": (H,) if self.peephole == "diagonal" else (H, H) for gate in "ifo"}
 
     def gates(self, p, x, state):
         h, c = state
@@ -176,9 +179,8 @@ class GRUCell(Cell):
         check_choice(self, "reset", self.reset, ("before", "after"))
         check_choice(self, "update", self.update, ("new", "old"))
 
-    @cached_property
-    def shapes(self):
-        return super().shapes | ({"b_U": (self.hidden_size,)} if self.reset == "after" else {})
+    def more_shapes(self):
+        return {"b_U": (self.hidden_size,)} if self.reset == "after" else {}
 
     def gates(self, p, x, h):
         z = sigmoid(x @ p["W_z"] + h @ p["U_z"] + p["b_z"])

@@ -93,7 +93,9 @@ def check_differentiable(x, where):
 
 
 def check_scalar(f, out):
-    """Raise ValueError unless ``out``, what ``f`` returned, is one number."""
+    """Raise ValueError unless ``out``, what ``f`` returned, is one number; RuntimeError where it has lost its tape."""
+    if getattr(getattr(out, "tape", None), "closed", False):
+        raise RuntimeError(f"{name_of(f)} returned a Tensor of a grad call that has already ended, which has no gradient any more")
     shape = getattr(out, "shape", ())
     if out is None:
         raise ValueError(f"grad needs a scalar from {name_of(f)}, which returned None: is a return missing?")

@@ -83,7 +83,8 @@ def draw_tape(f, *args, names=()):
             ax.text(x - 0.335, y + 0.1, number, size=6.5, color=GREY, ha="left", va="center")
         ax.add_patch(FancyBboxPatch((x - 0.34, y - 0.15), 0.68, 0.3, "round,pad=0.02,rounding_size=0.06", lw=1,
                                     edgecolor=GREY, facecolor="white" if number < 1 else "#EEF3F7"))
-        ax.text(x, y, entry(node.value), ha="center", va="center")
+        value = entry(node.value)
+        ax.text(x, y, value, ha="center", va="center", size=10 if len(value) < 7 else 8.5)
         ax.text(x, y + 0.26, title, ha="center", va="center", size=9, weight="bold")
         ax.text(x, y - 0.27, entry(gradients[k]), ha="center", va="center", size=9, color=VERMILLION)
     ax.text(-0.45, -height / 2 - 0.08, "in the box: value", size=8, color=GREY)

@@ -55,7 +55,7 @@ def test_the_worst_entry_is_named_with_both_values():
 
     def maker(ans, x):
         error = np.zeros((2, 3))
-        error[1, 2], error[0, 1] = 0.5, -0.25
+        error[1, 2], error[0, 1], error[0, 0] = 0.5, -0.25, 5e-6  # the last is within a millionth of the largest, 12
         return lambda g: g * 2 * x + error
     mg.defvjp(square, maker)
     x = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
@@ -87,6 +87,24 @@ def test_arguments_are_left_as_they_were():
     with pytest.raises(ZeroDivisionError):
         mg.check_grads(lambda x: np.sum(x) if not isinstance(x, np.ndarray) else 1 / 0, x)
     np.testing.assert_array_equal(x, X)
+
+
+@pytest.mark.parametrize("largest, error, fails", [(0.1, 0.5e-6, False), (0.1, 1.5e-6, True), (1000.0, 0.5e-3, False), (1000.0, 1.5e-3, True)])
+def test_an_error_counts_relative_to_the_largest_derivative_or_to_one(largest, error, fails):
+    @mg.primitive
+    def line(x):
+        return np.sum(x * [largest, 0.0])
+    mg.defvjp(line, lambda ans, x: lambda g: g * np.array([largest, error]))
+    try:
+        mg.check_grads(line, np.array([0.3, -0.2]))
+    except AssertionError as wrong:
+        assert fails and "in 1 of 2 entries" in str(wrong)
+    else:
+        assert not fails
+
+
+def test_steps_grow_with_large_arguments():
+    mg.check_grads(lambda x: np.sum(x * x), 1e8 * X)
 
 
 def test_tolerance_and_step_are_used():

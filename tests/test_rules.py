@@ -387,6 +387,12 @@ def test_float32_stays_float32(fun, data):
 # ---------------------------------------------------------------- functions whose derivative is zero
 X, Y = np.random.default_rng(7).normal(size=(2, 3, 4))
 OF_TWO = {np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.array_equal, np.allclose}
+OF_ONE = {np.sign, np.floor, np.ceil, np.isnan, np.isinf, np.isfinite, np.argmax, np.argmin, np.argsort, np.any, np.all,
+          np.shape, np.ndim, np.size, np.zeros_like, np.ones_like}
+
+
+def test_the_registry_is_what_these_tests_test():
+    assert set(DIFFERENTIABLE) == set(CASES) and set(CONSTANTS) == OF_ONE | OF_TWO
 
 
 @pytest.mark.parametrize("fun", CONSTANTS, ids=name_of)

@@ -113,6 +113,14 @@ def test_every_source_is_a_page():
     assert {str(path.relative_to(ROOT).with_suffix(".html")) for path in sources} == set(PAGES)
 
 
+def test_a_chapter_has_the_number_of_its_file_once(site):
+    for page in PAGES:
+        number = re.match(r"notebooks/0*(\d+)-", page)
+        title = re.search(r"<title>(.*?)</title>", (site / page).read_text(encoding="utf-8"), re.DOTALL)[1].strip()
+        assert re.match(r"\d*", title)[0] == (number[1] if number else ""), title
+        assert not re.match(r"\d+\.\s*\d+\.", title), title
+
+
 def test_links_lead_somewhere(site):
     assert list(broken_links(site)) == []
 

@@ -4,6 +4,7 @@ import os
 import pickle
 import stat
 import zipfile
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -412,7 +413,8 @@ def test_bad_arguments_of_batches():
             (lambda: mg.Batches(xs, ys[:5]), ValueError, "ys has shape (5,), expected (10, ...) for xs of shape (3, 10, 2)"),
             (lambda: mg.Batches(xs, ys, per_step=True), ValueError,
              "ys has shape (10,), expected (3, 10, ...) for xs of shape (3, 10, 2)"),
-            (lambda: mg.Batches(xs[:, :0], ys[:0]), ValueError, "xs has shape (3, 0, 2), expected (T, N, ...) with at least one sequence"),
+            (lambda: mg.Batches(xs[:, :0], ys[:0]), ValueError,
+             "xs has shape (3, 0, 2), expected (T, N, ...) with at least one sequence"),
             (lambda: mg.Batches(ys, ys), ValueError, "xs has shape (10,), expected (T, N, ...) with at least one sequence"),
             (lambda: mg.Batches(xs, ys, batch_size=0), ValueError, "batch_size is 0, expected an integer of at least 1"),
             (lambda: mg.Batches(xs, ys, batch_size=2.5), ValueError, "batch_size is 2.5, expected an integer of at least 1"),
@@ -425,7 +427,8 @@ def test_bad_arguments_of_batches():
 DTYPES = ["float16", "float32", ">f8", "float64", "complex128", "bool", "int8", "uint64", "<U3", "S2", "datetime64[s]"]
 leaves = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4),
-    arrays_of.arrays(st.sampled_from(DTYPES).map(np.dtype), arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)))
+    arrays_of.arrays(st.sampled_from(DTYPES).map(np.dtype),
+                     arrays_of.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)))
 trees = st.recursive(leaves, lambda inner: st.one_of(
     st.dictionaries(st.text(max_size=4), inner, max_size=3), st.lists(inner, max_size=3), st.lists(inner, max_size=3).map(tuple)),
     max_leaves=8)
@@ -458,11 +461,11 @@ def test_a_file_is_plain_numpy_without_pickles(tmp_path):
 
 
 def test_what_cannot_be_saved_is_refused_and_leaves_no_file(tmp_path):
-    from collections import namedtuple
     pair = namedtuple("Pair", "a b")
-    for tree, found in (({"a": np.array([None])}, "cannot store a ndarray"), ({1, 2}, "cannot store a set"), (1j, "cannot store a complex"),
-                        (b"bytes", "cannot store a bytes"), ([pair(1, 2)], "cannot store a Pair"), (len, "cannot store a builtin_function"),
-                        ({"a": {0: 1}}, "dict keys must be strings, got [0]")):
+    for tree, found in (
+            ({"a": np.array([None])}, "cannot store a ndarray"), ({1, 2}, "cannot store a set"), (1j, "cannot store a complex"),
+            (b"bytes", "cannot store a bytes"), ([pair(1, 2)], "cannot store a Pair"), (len, "cannot store a builtin_"),
+            ({"a": {0: 1}}, "dict keys must be strings, got [0]")):
         assert message(TypeError, lambda: mg.save(tmp_path / "x", tree)).startswith(f"save: {found}")
     with pytest.raises(TypeError, match="save: cannot store a Tensor"):
         mg.grad(lambda x: mg.save(tmp_path / "x", [x]))(1.0)
@@ -497,7 +500,8 @@ class Exploit:
         return os.abort, ()
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "npy", "other npz", "pickle", "pickle in npz", "wrong json", "missing array", "zip"])
+@pytest.mark.parametrize("kind", ["empty", "text", "npy", "other npz", "zip", "pickle", "pickle in npz", "wrong json",
+                                  "missing array"])
 def test_a_foreign_file_is_named(tmp_path, kind):
     path = tmp_path / "x.npz"
     structure = {"wrong json": "[1, 2]", "missing array": '{"array": 3}', "pickle in npz": '{"array": 0}'}

@@ -71,7 +71,8 @@ def problems(log):
     """The lines that say what is wrong, or the last ones where none does."""
     plain = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in log]
     plain = [re.sub(r"\.ipynb:(\d+):", place, line).replace(f"{ROOT}/", "") for line in plain]
-    return [line for line in plain if PROBLEM.search(line)] or plain[-20:]
+    found = list(dict.fromkeys(line for line in plain if PROBLEM.search(line))) or plain[-20:]
+    return found[:30] + [f"and {len(found) - 30} more"] * (len(found) > 30)
 
 
 def build(output, root=ROOT):

@@ -9,6 +9,7 @@ A second run gives the same bytes. A notebook whose cell fails stays as it was.
 
 import argparse
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -114,6 +115,12 @@ def normalise(notebook):
     return renumber_widgets(notebook)
 
 
+@functools.cache
+def times():
+    """[(pattern, replacement)] of the measured times that nbval passes over."""
+    return get_sanitize_patterns(TIMES.read_text(encoding="utf-8"))
+
+
 def without_times(value):
     """Outputs as the tests compare them: measured times blanked in every string."""
     if isinstance(value, dict):
@@ -121,7 +128,7 @@ def without_times(value):
     if isinstance(value, list):
         return [without_times(part) for part in value]
     if isinstance(value, str):
-        for pattern, replacement in get_sanitize_patterns(TIMES.read_text(encoding="utf-8")):
+        for pattern, replacement in times():
             value = re.sub(pattern, replacement, value)
     return value
 

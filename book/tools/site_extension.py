@@ -21,6 +21,18 @@ def chapter_number(docname):
     return int(found[1]) if found else None
 
 
+def number_title_once(app, doctree):
+    """Drop the number that a chapter's title begins with, as in "7. The GRU cell".
+
+    In a notebook the title needs it; here it gets one anyway.
+    """
+    number = chapter_number(app.env.docname)
+    title = next(doctree.findall(nodes.title), None)
+    text = next(title.findall(nodes.Text), None) if number and title else None
+    if text is not None:
+        text.parent.replace(text, nodes.Text(re.sub(rf"^0*{number}\.\s+", "", text)))
+
+
 def renumber(env, docname, number):
     """Give a page's sections, and so its equations and figures, the chapter's number."""
     numbers = env.toc_secnumbers[docname]
@@ -85,6 +97,7 @@ def setup(app):
     if not hasattr(Collector, "numbered_by_file_name"):  # one process may build twice
         Collector.assign_section_numbers = number_by_file_name(Collector.assign_section_numbers)
         Collector.numbered_by_file_name = True
+    app.connect("doctree-read", number_title_once, priority=100)  # before titles are collected
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", write_front_door, priority=900)  # after the usual one
     return {"parallel_read_safe": True, "parallel_write_safe": True}
