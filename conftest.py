@@ -42,6 +42,7 @@ def comparable(sanitize, value):
 def pytest_itemcollected(item):
     if isinstance(item, IPyNbCell):
         item.sanitize = partial(comparable, item.sanitize)
+        item.output_timeout = 60  # nbval's 5 seconds are short on a machine that is busy
 
 
 class BrokenRules(Exception):

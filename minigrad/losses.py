@@ -10,6 +10,7 @@ def mse(predictions, targets):
     check_floats("mse", "predictions", predictions)
     targets = targets if hasattr(targets, "shape") else np.asarray(targets)
     check_shape("mse", "targets", targets, tuple(predictions.shape), ", the shape of predictions")
+    check_not_empty("mse", "predictions", predictions)
     error = predictions - targets
     return (error * error).mean()
 
@@ -35,9 +36,10 @@ def binary_cross_entropy(logits, targets):
     check_floats("binary_cross_entropy", "logits", logits)
     targets = np.asarray(targets, dtype=logits.dtype)
     check_shape("binary_cross_entropy", "targets", targets, tuple(logits.shape), ", the shape of logits")
-    if targets.size and not (targets.min() >= 0 and targets.max() <= 1):
+    check_not_empty("binary_cross_entropy", "logits", logits)
+    if not (targets.min() >= 0 and targets.max() <= 1):
         raise ValueError(f"binary_cross_entropy: targets range from {targets.min()} to {targets.max()}, expected 0 to 1")
-    softplus = namespace(logits).logaddexp(logits, 0 * logits)      # log(1 + e^a) = -log(1 - σ(a)), without overflow
+    softplus = namespace(logits).logaddexp(logits, 0.0)      # log(1 + e^a) = -log(1 - σ(a)), without overflow
     return (softplus - logits * targets).mean()
 
 
@@ -46,6 +48,11 @@ def accuracy(logits, labels, mask=None):
     labels, _ = check_labels(labels, logits)
     hits = np.argmax(logits, axis=-1) == labels
     return float(np.mean(hits if mask is None else hits[check_mask(mask, labels.shape)]))
+
+
+def check_not_empty(who, name, x):
+    if x.size == 0:
+        raise ValueError(f"{who}: {name} of shape {tuple(x.shape)} hold no entry to take the mean of")
 
 
 def check_labels(labels, logits):

@@ -2,6 +2,7 @@
 import inspect
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def fit(loss, params, batches, optimizer=Adam(), epochs=10, seed=0, clip_norm=No
     checkpoint belongs to other parameters or settings.
     """
     check_fit(batches, validate, patience, checkpoint)
-    described = repr(optimizer) if type(optimizer).__repr__ is not object.__repr__ else type(optimizer).__name__
+    described = re.sub(" at 0x[0-9a-fA-F]+", "", repr(optimizer))       # where a function lies differs from run to run
     settings = {"optimizer": described, "seed": seed, "clip_norm": clip_norm, "validate": validate is not None}
     run = {"params": params, "optimizer": optimizer.init(params), "epoch": 0, "best": params, "best_epoch": 0,
            "history": {"loss": [], "gradient_norm": [], "validation": []}, "settings": settings}

@@ -190,6 +190,8 @@ def test_the_predicted_error_of_a_difference(h):
     assert np.allclose(third(u), central(lambda v: (slope(v + 1e-3) - slope(v - 1e-3)) / 2e-3, u, 1e-3), rtol=1e-3, atol=1e-2)
     measured = np.abs(central(curve, u, h) - slope(u)).max()
     assert 1 / 4 < measured / predicted(u, h).max() < 4
+    if h >= 1e-3:      # the term h² f'''/6 alone, known to its factor
+        assert np.isclose(measured, np.abs(h**2 * third(u) / 6).max(), rtol=0.01)
 
 
 @equation("eq-engine-difference-best")

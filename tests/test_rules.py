@@ -441,7 +441,7 @@ SPELLINGS = {
     "x <= y": "np.less_equal(x, y)", "x == x * 1": "np.equal(x, x)", "x != a": "np.not_equal(x, a)",
     "x.T": "np.transpose(x)", "x.transpose()": "np.transpose(x)", "x.transpose(2, 0, 1)": "np.transpose(x, (2, 0, 1))",
     "x.transpose((-1, 0, 1))": "np.transpose(x, (2, 0, 1))", "x.swapaxes(0, 2)": "np.swapaxes(x, 0, 2)",
-    "x.reshape(4, 6)": "np.reshape(x, (4, 6))", "x.reshape((6, -1))": "np.reshape(x, (6, 4))", "x.reshape(-1)": "np.reshape(x, 24)",
+    "x.reshape(4, 6)": "np.reshape(x, (4, 6))", "x.reshape((6, -1))": "np.reshape(x, (6, 4))", "x.reshape(-1)": "np.reshape(x, 24)", "x.reshape(np.int64(4), 6)": "np.reshape(x, (4, 6))",
     "x.sum()": "np.sum(x)", "x.sum(0)": "np.sum(x, axis=0)", "x.sum(axis=1, keepdims=True)": "np.sum(x, axis=1, keepdims=True)",
     "x.mean((0, 2))": "np.mean(x, axis=(0, 2))", "x.max(-1)": "np.max(x, axis=2)", "x.min()": "np.min(x)", "x.argmax(1)": "np.argmax(x, axis=1)",
     "x.cumsum(1)": "np.cumsum(x, axis=1)", "x.clip(-1, 1)": "np.clip(x, -1, 1)", "x[:1].squeeze()": "np.squeeze(x[0])",
@@ -453,14 +453,14 @@ SPELLINGS = {
 def test_operators_and_methods(spelling):
     """The signs and methods of a Tensor mean what they mean for an array, in either order of operands."""
     y, weights = np.abs(V) + 0.5, np.random.default_rng(9)
-    weights = weights.normal(size=np.shape(eval(spelling, {"x": X3, "y": y, "a": V})))
+    weights = weights.normal(size=np.shape(eval(spelling, {"np": np, "x": X3, "y": y, "a": V})))
 
     def value_and_gradients(code):
         def f(x, y):
             return np.sum(eval(code, {"np": np, "x": x, "y": y, "a": V}) * weights)
         return mg.value_and_grad(f, (0, 1))(X3, y)
     (value, gradients), (expected, expected_gradients) = map(value_and_gradients, (spelling, SPELLINGS[spelling]))
-    assert value == expected == np.sum(eval(spelling, {"x": X3, "y": y, "a": V}) * weights)
+    assert value == expected == np.sum(eval(spelling, {"np": np, "x": X3, "y": y, "a": V}) * weights)
     np.testing.assert_array_equal(gradients[0], expected_gradients[0])
     np.testing.assert_array_equal(gradients[1], expected_gradients[1])
 

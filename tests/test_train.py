@@ -244,18 +244,22 @@ def test_more_epochs_later_are_the_same_as_all_at_once(tmp_path):
     assert_identical(train(epochs=2, checkpoint=path), train(epochs=5))           # it has come further already
 
 
-def test_an_optimiser_of_ones_own_can_be_resumed(tmp_path):
-    class SignDescent:                                     # its repr holds an address, which differs from run to run
-        def init(self, params):
-            return None
+class SignDescent:
+    """A learner's optimiser, the least there is; its repr holds an address."""
 
-        def step(self, params, gradients, state):
-            return mg.tree_map(lambda p, g: p - 0.01 * np.sign(g), params, gradients), state
+    def init(self, params):
+        return None
 
-    path = tmp_path / "run.npz"
-    train(optimizer=SignDescent(), epochs=2, checkpoint=path)
-    kept = SignDescent()
-    assert_identical(train(optimizer=kept, checkpoint=path), train(optimizer=kept))
+    def step(self, params, gradients, state):
+        return mg.tree_map(lambda p, g: p - 0.01 * np.sign(g), params, gradients), state
+
+
+@pytest.mark.parametrize("make", [SignDescent, lambda: mg.Adam(lambda t: 0.05 / (1 + t)), lambda: mg.SGD(mg.CosineDecay(0.3, 9))])
+def test_an_optimiser_or_a_learning_rate_of_ones_own_can_be_resumed(tmp_path, make):
+    """With an equal object: the one before is gone, with the process it lived in."""
+    path, kept = tmp_path / "run.npz", [make(), make()]
+    train(optimizer=kept[0], epochs=2, checkpoint=path)
+    assert_identical(train(optimizer=kept[1], checkpoint=path), train(optimizer=kept[1]))
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"optimizer": mg.Adam(0.02)}, {"optimizer": mg.SGD(0.03)}, {"clip_norm": None},

@@ -438,6 +438,8 @@ def test_bad_state(cell):
     found = message((ValueError, TypeError), lambda: mg.unroll(cell, params, xs, wrong))
     assert found == (f"{who}: state is an array of shape (4, 3), expected the tuple (h, c)" if two else
                      f"{who}: h is a tuple, expected an array")
+    found = message((ValueError, TypeError), lambda: mg.unroll(cell, params, xs, 0.5))
+    assert found == f"{who}: " + ("state is a float, expected the tuple (h, c)" if two else "h is a float, expected an array")
     found = message(ValueError, lambda: mg.unroll(cell, params, xs, cell.initial_state(B + 1)))
     assert found == f"{who}: h has shape (5, 3), expected (4, 3) = (B, H)"
 

@@ -29,7 +29,7 @@ import reproducible
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMES = ROOT / "book/tools/nbval.cfg"  # what of an output may differ
-CELL_TIMEOUT = 120  # seconds, as nbval's in pyproject.toml
+CELL_TIMEOUT = 300  # seconds, as nbval's in pyproject.toml
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python", "pygments_lexer": "ipython3"},
