@@ -19,16 +19,15 @@ def cross_entropy(logits, labels, mask=None):
     """Mean of -log softmax(logits)[label], in nats.
 
     logits: (..., K), any real numbers. labels: (...), integers of 0..K-1.
-    mask: (...), true where an entry counts; the mean is over those. Computed from the logits
-    themselves, so that a confident mistake costs its logit difference and never infinity.
+    mask: (...), true where an entry counts; the mean is over those, and what stands elsewhere, be it
+    inf, NaN or a label of -1, does not matter. Computed from the logits themselves, so that a
+    confident mistake costs its logit difference and never infinity.
     """
     check_floats("cross_entropy", "logits", logits)
-    labels, K = check_labels(labels, logits)
-    picked = where(labels[..., None] == np.arange(K), log_softmax(logits), 0.0)
-    if mask is None:
-        return -picked.sum() / labels.size
-    mask = check_mask(mask, labels.shape)
-    return -(picked * mask[..., None]).sum() / int(mask.sum())
+    labels, mask, K = check_labels(labels, mask, logits)
+    logits = where(mask[..., None], logits, 0.0)      # first of all: 0 times the inf or NaN of a padding would be NaN
+    counts = mask[..., None] & (labels[..., None] == np.arange(K))
+    return -where(counts, log_softmax(logits), 0.0).sum() / int(mask.sum())
 
 
 def binary_cross_entropy(logits, targets):
@@ -45,9 +44,9 @@ def binary_cross_entropy(logits, targets):
 
 def accuracy(logits, labels, mask=None):
     """The part, of 0 to 1, of entries whose largest logit is the label's. Plain arrays, no gradient."""
-    labels, _ = check_labels(labels, logits)
+    labels, mask, _ = check_labels(labels, mask, logits)
     hits = np.argmax(logits, axis=-1) == labels
-    return float(np.mean(hits if mask is None else hits[check_mask(mask, labels.shape)]))
+    return float(np.mean(hits[mask]))
 
 
 def check_not_empty(who, name, x):
@@ -55,19 +54,24 @@ def check_not_empty(who, name, x):
         raise ValueError(f"{who}: {name} of shape {tuple(x.shape)} hold no entry to take the mean of")
 
 
-def check_labels(labels, logits):
+def check_labels(labels, mask, logits):
+    """Labels and mask as arrays of one shape, and K; a label that the mask leaves out becomes 0, whatever it was."""
     labels, K = np.asarray(labels), logits.shape[-1]
     if labels.dtype.kind not in "iu":
         raise TypeError(f"labels have dtype {labels.dtype}, expected integers")
     check_shape("cross_entropy", "labels", labels, tuple(logits.shape[:-1]), f" for logits of shape {tuple(logits.shape)}")
-    if labels.size == 0 or labels.min() < 0 or labels.max() >= K:
-        found = f"range from {labels.min()} to {labels.max()}" if labels.size else "are empty"
-        raise ValueError(f"labels {found}, expected 0 to K-1 = {K - 1}")
-    return labels, K
+    if labels.size == 0:
+        raise ValueError(f"labels are empty, expected 0 to K-1 = {K - 1}")
+    mask = check_mask(mask, labels.shape)
+    labels = np.where(mask, labels, 0)
+    if labels.min() < 0 or labels.max() >= K:
+        raise ValueError(f"labels range from {labels.min()} to {labels.max()}, expected 0 to K-1 = {K - 1}")
+    return labels, mask, K
 
 
 def check_mask(mask, shape):
-    mask = np.asarray(mask, dtype=bool)
+    """The mask as an array of bools; everything, where there is none."""
+    mask = np.ones(shape, bool) if mask is None else np.asarray(mask, dtype=bool)
     check_shape("cross_entropy", "mask", mask, shape, ", the shape of labels")
     if not mask.any():
         raise ValueError("cross_entropy: mask keeps no entry")

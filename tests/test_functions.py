@@ -271,3 +271,15 @@ BAD = {
 def test_bad_input_of_a_loss_is_named(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_what_a_mask_leaves_out_never_reaches_the_loss():
+    rng = np.random.default_rng(31)
+    mask = np.arange(5)[:, None] < np.array([5, 2, 3])
+    logits, labels = rng.normal(size=(5, 3, 4)), rng.integers(4, size=(5, 3))
+    wanted, d_wanted = mg.value_and_grad(mg.cross_entropy)(logits, labels, mask)
+    spoilt = np.where(mask[..., None], logits, np.inf)
+    spoilt[4, 1] = np.nan
+    value, d_value = mg.value_and_grad(mg.cross_entropy)(spoilt, np.where(mask, labels, -1), mask)
+    assert value == wanted and np.array_equal(d_value, d_wanted) and not d_value[~mask].any()
+    assert mg.accuracy(spoilt, np.where(mask, labels, -1), mask) == mg.accuracy(logits, labels, mask)

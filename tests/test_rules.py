@@ -145,7 +145,10 @@ def where(draw, fun, numbers):
 
 @case(np.matmul)
 def matmul(draw, fun, numbers):
-    operands = draw(hnp.mutually_broadcastable_shapes(signature=np.matmul.signature, max_dims=2, min_side=0, max_side=3)).input_shapes
+    """Vectors, matrices and batches of matrices on either side, the batches broadcast."""
+    n, k, m = (draw(st.integers(0, 3)) for _ in range(3))
+    left, right = draw(broadcastable(2)).input_shapes
+    operands = (k,) if draw(st.booleans()) else (*left, n, k), (k,) if draw(st.booleans()) else (*right, k, m)
     return lambda xp, a, b: xp.matmul(a, b), [array(draw, shape, numbers) for shape in operands]
 
 
@@ -426,6 +429,20 @@ def test_powers_of_zero_and_of_negative_numbers(exponent):
             assert np.all(np.isfinite(ours))
     for ours, theirs in both_engines(lambda xp, y: np.array([0.0, 1.0, 2.0]) ** y, np.array([1.0, 2.0, 3.0])):
         assert_close(ours, theirs, 1e-12)
+
+
+@pytest.mark.parametrize("left", [(3,), (2, 3), (0, 3), (5, 2, 3), (1, 2, 3), (4, 1, 2, 3)], ids=str)
+@pytest.mark.parametrize("right", [(3,), (3, 4), (3, 0), (5, 3, 4), (1, 3, 4), (4, 5, 3, 1)], ids=str)
+def test_products_of_every_rank(left, right):
+    rng = np.random.default_rng(9)
+    a, b = rng.normal(size=left), rng.normal(size=right)
+    direction = rng.normal(size=left)
+    for ours, theirs in both_engines(lambda xp, a, b: xp.sin(a @ b), a, b):
+        assert_close(ours, theirs, 1e-12)
+
+    def second(grad, xp):
+        return grad(lambda b: xp.sum(grad(lambda a: xp.sum(xp.sin(a @ b)))(a) * direction))(b)
+    assert_close(second(mg.grad, np), second(autograd.grad, anp), 1e-12)
 
 
 X3, V = (np.random.default_rng(8).normal(size=shape) for shape in ((2, 3, 4), (4,)))

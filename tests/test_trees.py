@@ -41,6 +41,7 @@ def test_leaves_are_passed_as_they_are():
     ({"W": 1, "b": 2}, {"W": 1}, r"tree: expected a dict with the keys \['W', 'b'\], got \['W'\]"),
     ({"W": 1}, {"W": 1, "b": 2}, r"expected a dict with the keys \['W'\], got \['W', 'b'\]"),
     ({"cell": {"W": 1}}, {"cell": [1]}, r"\['cell'\]: expected a dict with the keys \['W'\], got list"),
+    ({"W": 1}, ["W"], r"tree: expected a dict with the keys \['W'\], got list"),
     ({"W": 1}, {"W": 1, 2: 2}, r"got \[2, 'W'\]"),
     ([1, [2, 3]], [1, [2]], r"\[1\]: expected a list of 2, got list of 1"),
     ([1, (2, 3)], [1, [2, 3]], r"\[1\]: expected a tuple of 2, got list of 2"),
