@@ -93,12 +93,12 @@ def test_a_long_chain_is_dropped_without_recursion():
 
 
 def test_a_finished_call_keeps_no_arrays():
-    """A Tensor that someone kept does not keep the whole tape alive."""
+    """A Tensor that someone kept does not keep the operations alive, even where they led nowhere."""
     class Watched(np.ndarray):
         pass
     kept, big = [], RNG.normal(size=5).view(Watched)
     watch = weakref.ref(big)
-    mg.grad(lambda x: (np.sum(x * big), kept.append(x))[0])(V[0])
+    mg.grad(lambda x: (0.0, kept.append(x), x * big)[0])(V[0])
     del big
     gc.collect()
     assert len(kept) == 1 and watch() is None
@@ -433,6 +433,16 @@ def writes_row(x):
 def test_what_would_cut_the_gradient_is_an_error(f, message):
     with pytest.raises(TypeError, match=message):
         mg.grad(f)(V)
+
+
+def test_a_tensor_inside_a_list():
+    """Only np.stack and np.concatenate look for Tensors there, even if another function is given a rule."""
+    mg.defvjp(np.hstack, lambda ans, x: lambda g: g)
+    try:
+        with pytest.raises(TypeError, match="np.hstack: a Tensor came in a keyword or inside a list"):
+            mg.grad(lambda x: np.sum(np.hstack([x, x])))(V)
+    finally:
+        del engine.RULES[np.hstack]
 
 
 def test_writing_a_number_into_an_array_names_the_reason():

@@ -427,7 +427,7 @@ def test_powers_of_zero_and_of_negative_numbers(exponent):
         for ours, theirs in both_engines(lambda xp, x: x**exponent, base):
             assert_close(ours, theirs, 1e-12)
             assert np.all(np.isfinite(ours))
-    for ours, theirs in both_engines(lambda xp, y: np.array([0.0, 1.0, 2.0]) ** y, np.array([1.0, 2.0, 3.0])):
+    for ours, theirs in both_engines(lambda xp, y: np.array([0.0, 1.0, 2.0, 0.0]) ** y, np.array([1.0, 2.0, 3.0, 0.0])):
         assert_close(ours, theirs, 1e-12)
 
 
