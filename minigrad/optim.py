@@ -16,7 +16,7 @@ from .trees import tree_items, tree_leaves, tree_map
 
 def global_norm(tree):
     """The Euclidean norm of all entries of a tree together."""
-    return math.sqrt(sum(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in tree_leaves(tree)))
+    return math.sqrt(math.fsum(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in tree_leaves(tree)))
 
 
 def clip_by_global_norm(gradients, max_norm):

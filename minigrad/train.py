@@ -78,8 +78,8 @@ def fit(loss, params, batches, optimizer=Adam(), epochs=10, seed=0, clip_norm=No
 
     Every random number comes from ``seed``, the epoch and the step.
 
-    Raises TrainingDiverged as soon as a loss or a gradient is not finite; ValueError when a
-    checkpoint belongs to other parameters or settings.
+    Raises TrainingDiverged as soon as a loss, a gradient or the parameters are not finite or validate
+    gives NaN; ValueError when a checkpoint belongs to other parameters or settings.
     """
     check_fit(batches, validate, patience, checkpoint)
     described = re.sub(" at 0x[0-9a-fA-F]+", "", repr(optimizer))       # where a function lies differs from run to run
