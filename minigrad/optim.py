@@ -16,7 +16,11 @@ from .trees import tree_items, tree_leaves, tree_map
 
 def global_norm(tree):
     """The Euclidean norm of all entries of a tree together."""
-    return math.sqrt(math.fsum(float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in tree_leaves(tree)))
+    squares = [float(np.sum(np.square(leaf, dtype=np.float64))) for leaf in tree_leaves(tree)]
+    try:
+        return math.sqrt(math.fsum(squares))     # exact, while the built-in sum rounds by the version of Python
+    except OverflowError:
+        return math.hypot(*map(math.sqrt, squares))
 
 
 def clip_by_global_norm(gradients, max_norm):

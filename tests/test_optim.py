@@ -190,6 +190,10 @@ def test_global_norm_is_the_length_of_all_entries_as_one_vector():
     assert type(mg.global_norm(tree)) is float
     big = np.full(3, 1e30, "float32")                      # whose square is no float32
     assert mg.global_norm([big]) == pytest.approx(math.sqrt(3) * 1e30, rel=1e-6)
+    assert mg.global_norm([np.array([1e154]), np.array([1e154])]) == pytest.approx(math.sqrt(2) * 1e154)
+    with np.errstate(over="ignore"):                       # too long for a float: no error, so that fit can name the step
+        assert mg.global_norm([np.array([1e300]), np.array([1e300])]) == math.inf
+    assert not math.isfinite(mg.global_norm([np.array([np.nan]), np.array([np.inf])]))
 
 
 @pytest.mark.parametrize("max_norm", [1e-3, 0.7, 5.0])
