@@ -283,3 +283,4 @@ def test_what_a_mask_leaves_out_never_reaches_the_loss():
     value, d_value = mg.value_and_grad(mg.cross_entropy)(spoilt, np.where(mask, labels, -1), mask)
     assert value == wanted and np.array_equal(d_value, d_wanted) and not d_value[~mask].any()
     assert mg.accuracy(spoilt, np.where(mask, labels, -1), mask) == mg.accuracy(logits, labels, mask)
+    assert mg.cross_entropy(logits[..., :1], np.where(mask, 0, -1), mask) == 0.0  # of a single class
