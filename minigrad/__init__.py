@@ -5,10 +5,13 @@ Shapes everywhere: a sequence is time-major (T, B, I), a step (B, I), a state (B
 """
 from .cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
 from .checks import check_grads, exercise
+from .diagnosis import diagnose
+from .dialects import from_keras, from_onnx, from_torch, to_keras, to_onnx, to_torch
 from .engine import Tensor, defvjp, grad, primitive, value_and_grad
 from .functions import concatenate, exp, log, log_softmax, logsumexp, relu, sigmoid, softmax, stack, tanh, where
 from .layers import Bidirectional, Dense, Dropout, Embedding, Recurrent, Sequential
 from .losses import accuracy, binary_cross_entropy, cross_entropy, mse
+from .onnx_export import export_onnx
 from .optim import SGD, Adam, CosineDecay, RMSprop, clip_by_global_norm, global_norm
 from .tasks import load_digits, split
 from .train import Batches, TrainingDiverged, fit, load, save

@@ -1,7 +1,6 @@
 """Training: batches, the loop, and checkpoints that lose nothing."""
 import inspect
 import json
-import os
 import re
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from tqdm.auto import tqdm
 
 from .checks_of_input import check_lengths, check_size
 from .engine import value_and_grad
+from .files import replace_file
 from .optim import Adam, clip_by_global_norm, global_norm
 from .trees import tree_items, tree_leaves, tree_map
 
@@ -196,19 +196,10 @@ def save(path, tree):
 
     The file is complete or the old one stays: it is written beside ``path`` and then renamed.
     """
-    path = Path(path)
     arrays = []
-    structure = json.dumps(describe(tree, arrays))
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, structure=np.array(structure), **{f"array_{i}": a for i, a in enumerate(arrays)})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    structure = np.array(json.dumps(describe(tree, arrays)))
+    named = {f"array_{i}": a for i, a in enumerate(arrays)}
+    replace_file(path, lambda file: np.savez(file, structure=structure, **named))
 
 
 def load(path):

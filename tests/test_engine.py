@@ -461,6 +461,7 @@ def test_a_refused_write_has_not_written():
         with pytest.raises(TypeError):
             mg.grad(f)(V)
         np.testing.assert_array_equal(out, np.zeros(3))
+    np.testing.assert_array_equal(mg.grad(lambda x: x[np.argmax(x, out=None)])(V), V == V.max())
 
 
 @pytest.mark.parametrize("x, found", [
@@ -491,6 +492,15 @@ def test_f_must_return_one_number(answer, found):
     for engine_grad in (mg.grad, mg.value_and_grad):
         with pytest.raises(ValueError, match=f"grad needs a scalar from .*loss.*{found}"):
             engine_grad(loss)(V)
+
+
+def test_a_gradient_taken_for_a_loss_is_called_a_gradient():
+    for transform, found in ((mg.grad, r"grad\.<locals>\.gradient, which returned shape \(3,\)"),
+                             (mg.value_and_grad, r"value_and_grad\.<locals>\.value_and_gradient, which returned a tuple")):
+        with pytest.raises(ValueError, match=f"grad needs a scalar from {found}"):
+            mg.grad(transform(lambda x: np.sum(x**2)))(V)
+    with pytest.raises(ValueError, match=r"from functools\.partial\(.*\), which returned None"):
+        mg.grad(functools.partial(lambda a, x: None, 1))(V)
 
 
 # ---------------------------------------------------------------- Tensors in the wrong place
