@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
-from minigrad import dialects, onnx_export
+from minigrad import dialects
 from test_parity import onnx  # noqa: F401  (a fixture: skips where onnxruntime is missing)
 
 I, H, B, T = 3, 4, 5, 6
