@@ -270,14 +270,24 @@ def test_pytorch_loads_what_to_torch_gives(torch, kind):
 def test_a_wrong_gate_order_is_noticed_against_pytorch(torch, monkeypatch, kind):
     """Every pair of blocks exchanged: the outputs must be off by far more than the tolerance."""
     cell_of, layer, options, order = TORCH[kind]
-    cell = cell_of(I, H)
-    for wrong in swapped_pairs(order):
-        monkeypatch.setitem(dialects.GATE_ORDER["PyTorch"], type(cell), wrong)
+
+    def outputs():
         module, cells, params = torch_stack(torch, kind, layers=1)
         xs = draw(np.random.default_rng(0), T, B, I)
         hs, _ = our_stack(cells, params, xs, [None, None], None)
         theirs, _ = torch_run(torch, module, torch.tensor(xs), None, None)
-        assert np.abs(hs - theirs.detach().numpy()).max() > 0.01, wrong
+        return hs, theirs.detach().numpy()
+
+    assert_swaps_are_noticed(monkeypatch, "PyTorch", type(cell_of(I, H)), order, outputs)
+
+
+def assert_swaps_are_noticed(monkeypatch, dialect, kind_of_cell, order, outputs):
+    """With each exchange of two gates in the dialect's order, outputs() must give two far different arrays."""
+    for wrong in swapped_pairs(order):
+        with monkeypatch.context() as spoilt:
+            spoilt.setitem(dialects.GATE_ORDER[dialect], kind_of_cell, wrong)
+            hs, theirs = outputs()
+        assert np.abs(hs - theirs).max() > 0.01, wrong
 
 
 def swapped_pairs(order):
@@ -382,12 +392,9 @@ def test_outputs_are_those_of_onnxruntime(onnx, kind, reverse, lengths):
 
 @pytest.mark.parametrize("kind", ["lstm", "peephole", "gru-before-old", "gru-after-new"])
 def test_a_wrong_gate_order_is_noticed_against_onnxruntime(onnx, monkeypatch, kind):
-    cell = ONNX[kind][0]
-    for wrong in swapped_pairs(dialects.GATE_ORDER["ONNX"][type(cell)]):
-        with monkeypatch.context() as spoilt:
-            spoilt.setitem(dialects.GATE_ORDER["ONNX"], type(cell), wrong)
-            (hs, _), (theirs, _) = onnx_case(onnx, kind)
-        assert np.abs(hs - theirs).max() > 0.01, wrong
+    cell = type(ONNX[kind][0])
+    assert_swaps_are_noticed(monkeypatch, "ONNX", cell, dialects.GATE_ORDER["ONNX"][cell],
+                             lambda: [outputs for outputs, _ in onnx_case(onnx, kind)])
     if kind == "peephole":
         for wrong in swapped_pairs(dialects.PEEPHOLE_ORDER):
             with monkeypatch.context() as spoilt:
@@ -450,9 +457,6 @@ def test_outputs_are_those_of_keras_without_biases(keras, kind):
 @quiet
 @pytest.mark.parametrize("kind", ["lstm", "gru-before-old", "gru-after-new"])
 def test_a_wrong_gate_order_is_noticed_against_keras(keras, monkeypatch, kind):
-    cell = KERAS[kind][0]
-    for wrong in swapped_pairs(dialects.GATE_ORDER["Keras"][type(cell)]):
-        with monkeypatch.context() as spoilt:
-            spoilt.setitem(dialects.GATE_ORDER["Keras"], type(cell), wrong)
-            (hs, _), (theirs, _) = keras_case(keras, kind)
-        assert np.abs(hs - theirs).max() > 0.01, wrong
+    cell = type(KERAS[kind][0])
+    assert_swaps_are_noticed(monkeypatch, "Keras", cell, dialects.GATE_ORDER["Keras"][cell],
+                             lambda: [outputs for outputs, _ in keras_case(keras, kind)])
