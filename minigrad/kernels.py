@@ -531,7 +531,6 @@ class GRUBeforeKernel(GRUKernel):
         return super().by_name(d) | {"U_h": d["U_h"].T}
 
 
-
 def kernel_for(cell, running, reverse):
     """The kernel of a built-in cell, or None: a class derived from one may have other equations."""
     if type(cell) is GRUCell:

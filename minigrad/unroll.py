@@ -20,7 +20,9 @@ def unroll(cell, params, xs, state=None, lengths=None, reverse=False, fused=True
     where the cell is a built-in one and the arrays are NumPy's, with or without an engine around them.
     False steps the cell itself. The numbers are the same up to rounding.
     checkpoint: a number of steps k; only the state before every k-th step is kept for the way back, where the
-    steps between are computed again: less memory, least with k near √T, for one more forward pass.
+    steps between are computed again: less memory for one more forward pass. Of T steps T/k states and the work of k
+    steps are kept at once, so the memory is least with k near √(T s/m), where a state is s numbers and a step's work
+    m: about √(T/10) for the LSTM.
 
     hs: (T, B, H), the output at each step: the state itself, or its first part where it is a tuple.
     state: the state after the last step read.

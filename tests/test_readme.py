@@ -37,7 +37,7 @@ def run(page):
     return names
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", (*PAGES, "book/prologue.md"))
 def test_examples_run_and_print_what_the_page_shows(page):
     assert examples(page)
     run(page)
