@@ -13,7 +13,6 @@ import minigrad as mg
 
 equation = pytest.mark.equation
 T, B, I, H = 4, 3, 2, 5
-CELL = "minigrad.cells.RNNCell.gates"
 
 
 @pytest.fixture
@@ -41,15 +40,15 @@ def test_the_state_before_is_all_of_the_past_that_a_step_uses(run):
             np.testing.assert_allclose(mg.unroll(cell, p, xs[t:], hs[t - 1] + 0.1, fused=False)[0], hs[t:], rtol=1e-12)
 
 
-@equation("eq-rnn-a", code=CELL)
+@equation("eq-rnn-a", code="minigrad.cells.RNNCell.gates")
 def test_the_pre_activation(run):
     for t in range(T):
         a = run["xs"][t] @ run["p"]["W_h"] + run["before"][t] @ run["p"]["U_h"] + run["p"]["b_h"]
         np.testing.assert_allclose(a, np.arctanh(run["hs"][t]), rtol=1e-7)
 
 
-@equation("eq-rnn-h", code=CELL)
-@equation("eq-rnn-entry", code=CELL)
+@equation("eq-rnn-h", code="minigrad.cells.RNNCell.gates")
+@equation("eq-rnn-entry", code="minigrad.cells.RNNCell.gates")
 def test_each_unit_one_number_after_the_other(run):
     h = [[math.tanh(pre_activation(run["p"], run["xs"][t, b], run["before"][t, b], j)) for j in range(H)]
          for t in range(T) for b in range(B)]
@@ -63,7 +62,7 @@ def test_number_of_parameters(I, H):
     assert sum(a.size for a in params.values()) == I * H + H**2 + H
 
 
-@equation("eq-rnn-concatenated", code=CELL)
+@equation("eq-rnn-concatenated", code="minigrad.cells.RNNCell.gates")
 def test_one_matrix_on_the_long_vector(run):
     p = run["p"]
     stacked = np.concatenate([p["U_h"], p["W_h"]])
@@ -83,7 +82,7 @@ def test_three_steps_are_a_function_of_a_function_of_a_function(run):
     np.testing.assert_allclose(f(x3, f(x2, f(x1, run["h0"]))), run["hs"][2], rtol=1e-12)
 
 
-@equation("eq-rnn-linear", code=CELL)
+@equation("eq-rnn-linear", code="minigrad.cells.RNNCell.gates")
 def test_without_squashing_the_state_is_a_sum_of_powers():
     """A relu cell whose numbers are all positive squashes nothing."""
     cell = mg.RNNCell(I, H, nonlinearity="relu")
@@ -97,7 +96,7 @@ def test_without_squashing_the_state_is_a_sum_of_powers():
         np.testing.assert_allclose(summed, hs[t - 1], rtol=1e-12)
 
 
-@equation("eq-rnn-bound", code=CELL)
+@equation("eq-rnn-bound", code="minigrad.cells.RNNCell.gates")
 def test_no_unit_reaches_one(run):
     assert np.abs(run["hs"]).max() < 1
     assert np.abs(run["hs"]).max() > 0.9                     # near it, so the bound is not met for lack of trying
