@@ -1,6 +1,6 @@
 """Chapter 13's measurements: what each rung of its ladder costs, and what a call, a pass and a page cost.
 
-    python experiments/steps_to_a_kernel.py             everything, about three minutes on one core
+    python experiments/steps_to_a_kernel.py             everything, about four minutes on one core
     python experiments/steps_to_a_kernel.py --quick     the same with little patience, printed and not stored
 
 Writes steps_to_a_kernel.json beside this file. The code that is timed is the chapter's own: the cells with the tag
@@ -36,10 +36,12 @@ import minigrad as mg  # noqa: E402
 
 RESULTS = Path(__file__).with_suffix(".json")
 NOTEBOOK = ROOT / "notebooks/13-making-it-fast.ipynb"
-LADDER_SIZES = ((20, 16, 8, 32), (50, 32, 32, 64), (100, 32, 64, 128))                   # (T, B, I, H)
+OPENING_SIZE = (20, 1, 8, 32)                                                           # (T, B, I, H)
+LADDER_SIZES = ((20, 16, 8, 32), (50, 32, 32, 64), (100, 32, 64, 128))
 COST_SIZES = ((20, 1, 8, 16), (20, 1, 8, 128), (20, 16, 8, 32), (50, 8, 32, 64), (20, 64, 8, 32), (50, 32, 32, 64),
               (50, 8, 32, 128), (100, 32, 64, 128), (50, 32, 64, 256))
 CHECKPOINT_SIZE, CHECKPOINTS = (1024, 8, 8, 32), (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+PATIENCE = 3                                             # seconds for what is timed once
 BLOCK_SIZE, BLOCKS = (400, 32, 64, 128), (1, 2, 4, 8, 16, 32, 64, 128, 400)
 
 
@@ -85,20 +87,81 @@ def ladder(of, patience):
     return found
 
 
+def ladder_alone(of, patience):
+    """{size: {rung: its seconds and page faults}}, each in a fresh process, whose allocator has learnt from no other rung."""
+    return {name_of(size): {name: json.loads(in_fresh_process("--rung", name_of(size), name, "--patience", str(patience)))
+                            for name in of["LADDER"]} for size in LADDER_SIZES}
+
+
+def alone(of, size, name, patience):
+    arguments = problem(*map(int, size.split("×")))
+
+    def step():
+        of["LADDER"][name](*arguments)
+
+    seconds = best({name: step}, 0.4 * patience)[name]
+    return {"seconds": seconds, "page faults": median_faults(step)}
+
+
 def page_faults(of):
     """{size: {rung: page faults of one run}}, the median of runs in a row."""
     found = {}
     for size in LADDER_SIZES:
         arguments = problem(*size)
-        found[name_of(size)] = {name: int(np.median([faults_of(lambda: rung(*arguments)) for _ in range(21)]))
-                                for name, rung in of["LADDER"].items()}
+        found[name_of(size)] = {name: median_faults(lambda: rung(*arguments)) for name, rung in of["LADDER"].items()}
     return found
+
+
+def median_faults(f):
+    return int(np.median([faults_of(f) for _ in range(21)]))
 
 
 def faults_of(f):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     f()
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def opening(of, patience):
+    """{what: seconds} of the way forward of the chapter's first example."""
+    size = T, B, I, H = OPENING_SIZE
+    p, xs, h, c, _ = problem(*size)
+
+    def recorded(p):
+        of["by_equations"](p, xs, h, c)
+        return 0.0                                       # nothing to go back through: the way forward alone
+
+    found = best({"the cell, stepped, on the tape": lambda: mg.grad(recorded)(p),
+                  "the cell, stepped, on plain arrays": lambda: of["by_equations"](p, xs, h, c),
+                  "eight calls a step": lambda: of["forward"](of["halved"](of["stacked"](p)), xs, h, c,
+                                                              of["cut_from_one"](of["shapes_of"](*size, 1)))}, patience)
+    return {"size": name_of(size), "seconds": found}
+
+
+def inputs_first(of, patience):
+    """{size: {how: seconds}} of the products of the way forward: one a step, or those with the inputs before the loop."""
+    found = {}
+    for T, B, I, H in LADDER_SIZES:
+        p, xs, h, _, _ = problem(T, B, I, H)
+        V = of["halved"](of["stacked"](p))
+        V_h, V_x = V[:, :H].copy(), V[:, H:].copy()
+        Z, A, a = np.ones((T, H + I + 1, B)), np.empty((T, 4 * H, B)), np.empty((4 * H, B))
+        Z[:, :H], Z[:, H:-1] = h.T, xs.transpose(0, 2, 1)
+        X = Z[:, H:].transpose(1, 0, 2).reshape(I + 1, T * B).copy()
+        h_t = Z[0, :H].copy()
+
+        def one_product():
+            for z, out in zip(Z, A):
+                np.dot(V, z, out=out)
+
+        def inputs_before():
+            for of_x, out in zip(np.dot(V_x, X).reshape(4 * H, T, B).transpose(1, 0, 2), A):
+                np.dot(V_h, h_t, out=a)
+                np.add(a, of_x, out=out)
+
+        found[name_of((T, B, I, H))] = best({"one product a step": one_product, "the inputs' products before the loop": inputs_before},
+                                            patience)
+    return found
 
 
 def costs(of, patience):
@@ -273,10 +336,11 @@ def run(patience):
     set_threads(1)
     of = chapter()
     return {"measured on": {name: value for name, value in describe().items() if name in ("processor", "cores", "system", "python", "numpy", "BLAS of NumPy")},
-            "date": str(datetime.date.today()), "threads": 1, "dtype": "float64", "code": code(),
-            "one run": one_run_is_none(of), "calls": calls(patience), "layout": layout(patience), "memory": one_or_five(),
-            "ladder": ladder(of, patience), "page faults": page_faults(of), "parts": parts(of, patience), "costs": costs(of, patience), "blocks": blocks(of, patience),
-            "checkpoint": checkpoint()}
+            "date": str(datetime.date.today()), "threads": 1, "dtype": "float64", "code": code(), "quick": patience < PATIENCE,
+            "opening": opening(of, patience), "one run": one_run_is_none(of), "calls": calls(patience), "layout": layout(patience),
+            "memory": one_or_five(), "ladder": ladder(of, patience), "page faults": page_faults(of),
+            "alone": ladder_alone(of, patience), "parts": parts(of, patience), "inputs first": inputs_first(of, patience),
+            "costs": costs(of, patience), "blocks": blocks(of, patience), "checkpoint": checkpoint()}
 
 
 def main(argv=None):
@@ -284,14 +348,20 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true", help="a few seconds a part; stores nothing")
     parser.add_argument("--allocate", type=int, metavar="PIECES", help=argparse.SUPPRESS)
     parser.add_argument("--checkpoint", metavar="K", help=argparse.SUPPRESS)
+    parser.add_argument("--rung", nargs=2, metavar=("SIZE", "NAME"), help=argparse.SUPPRESS)
+    parser.add_argument("--patience", type=float, default=PATIENCE, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
+    if arguments.rung:
+        set_threads(1)
+        print(json.dumps(alone(chapter(), *arguments.rung, arguments.patience)))
+        return
     if arguments.checkpoint:
         print(peak_with(None if arguments.checkpoint == "none" else int(arguments.checkpoint)))
         return
     if arguments.allocate:
         print(json.dumps(allocate(arguments.allocate)))
         return
-    text = json.dumps(rounded(run(0.2 if arguments.quick else 3)), indent=1, ensure_ascii=False)
+    text = json.dumps(rounded(run(0.2 if arguments.quick else PATIENCE)), indent=1, ensure_ascii=False)
     if arguments.quick:
         print(text)
     else:
