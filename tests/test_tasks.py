@@ -1,4 +1,6 @@
-"""The digits that ship with the package, and splitting data in two."""
+"""The digits that ship with the package, splitting data in two, and strings of the Reber grammar."""
+import re
+
 import numpy as np
 import pytest
 
@@ -76,3 +78,45 @@ def test_split_with_an_empty_side(count, held_out):
 def test_split_wants_a_generator():
     with pytest.raises(TypeError, match="split: rng is 0, expected a numpy.random.Generator"):
         mg.split(10, 0.2, 0)
+
+
+# The Reber grammar written once more, as a regular expression: from T, and from P, to the one E.
+LOOP_OF_T, LOOP_OF_P = "TS*X(?:XT*VP(?:XT*VP)*S|XT*V(?:PXT*V)*V|S)", "PT*V(?:P(?:XT*VP)*S|PXT*V(?:PXT*V)*V|V)"
+EMBEDDED = re.compile(f"B([TP])B(?:{LOOP_OF_T}|{LOOP_OF_P})E\\1E")
+
+
+def test_embedded_reber_strings_are_in_the_grammar():
+    rng = np.random.default_rng(0)
+    strings = [tasks.embedded_reber(rng) for _ in range(2000)]
+    assert all(EMBEDDED.fullmatch(string) for string in strings)
+    assert min(map(len, strings)) == 9 and len(set(strings)) > 300
+    assert {string[1] for string in strings} == {"T", "P"}
+    steps = {pair: sum(string.count(pair) for string in strings) for pair in ("BT", "BP")}
+    assert abs(steps["BT"] - steps["BP"]) < 0.1 * steps["BT"]
+
+
+def test_continual_reber_is_strings_without_a_gap():
+    symbols, starts, outer = tasks.continual_reber(np.random.default_rng(1), 400, 3)
+    assert symbols.shape == starts.shape == outer.shape == (400, 3)
+    for b in range(3):
+        text = "".join(tasks.REBER_SYMBOLS[k] for k in symbols[:, b])
+        begins = np.flatnonzero(starts[:, b])
+        assert begins[0] == 0
+        for begin, end in zip(begins, begins[1:]):
+            assert EMBEDDED.fullmatch(text[begin:end])
+            assert np.flatnonzero(outer[begin:end, b]).tolist() == [end - begin - 2]
+    assert not np.array_equal(symbols[:, 0], symbols[:, 1])
+
+
+@pytest.mark.parametrize("T", range(1, 30))
+def test_a_stream_may_end_anywhere(T):
+    whole = tasks.continual_reber(np.random.default_rng(2), 30, 1)
+    part = tasks.continual_reber(np.random.default_rng(2), T, 1)
+    assert all(np.array_equal(a[:T], b) for a, b in zip(whole, part))
+
+
+def test_the_reber_strings_want_a_generator_and_sizes():
+    with pytest.raises(TypeError, match="embedded_reber: rng is 0, expected a numpy.random.Generator"):
+        tasks.embedded_reber(0)
+    with pytest.raises(ValueError, match="continual_reber: T is 0, expected an integer of at least 1"):
+        tasks.continual_reber(np.random.default_rng(0), 0, 1)
