@@ -106,7 +106,7 @@ def test_no_unit_reaches_one(run):
 
 @equation("eq-rnn-distance", code="minigrad.kernels.RNNKernel.step")
 def test_distance_of_two_runs_shrinks_by_the_scale_of_orthogonal_weights(run):
-    """Small states hardly meet the tanh, so d_t is g^t times d_0: up to the relative size of the tanh's bend, h²."""
+    """Small states hardly meet the tanh, so d_k is g^k times d_0: up to the relative size of the tanh's bend, h²."""
     g, rng = 0.7, np.random.default_rng(12)
     U = g * np.linalg.qr(rng.normal(size=(H, H)))[0]
     p = {"W_h": 1e-4 * rng.normal(size=(I, H)), "U_h": U, "b_h": np.zeros(H)}
@@ -114,4 +114,4 @@ def test_distance_of_two_runs_shrinks_by_the_scale_of_orthogonal_weights(run):
     pulse = xs + np.eye(T)[0][:, None, None]
     gap = mg.unroll(run["cell"], p, pulse)[0] - mg.unroll(run["cell"], p, xs)[0]
     d = [math.sqrt(sum(float(v) ** 2 for v in row[0])) for row in gap]
-    np.testing.assert_allclose(d, [d[0] * g**t for t in range(T)], rtol=1e-6)
+    np.testing.assert_allclose(d, [d[0] * g**k for k in range(T)], rtol=1e-6)
