@@ -3,6 +3,7 @@
 The small library of the book *Gates: LSTM, peepholes and GRU from the equations up*.
 Shapes everywhere: a sequence is time-major (T, B, I), a step (B, I), a state (B, H); ``x @ W``.
 """
+from . import variants
 from .cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
 from .checks import check_grads, exercise
 from .diagnosis import diagnose
