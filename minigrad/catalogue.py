@@ -182,7 +182,7 @@ OF_RNN = (
 OF_LSTM = (
     Entry("i coupled to f", line("c_new", "i *", "(1 - f) *"),
           "CIFG, i = 1 - f: what is forgotten makes room for what comes in.", "variant",
-          "Greff et al. 2017, where it does no harm; TensorFlow", 8),
+          "TensorFlow and TFLite", 8),
     Entry("f coupled to i", line("c_new", "f *", "(1 - i) *"), "Coupled gates the other way round, f = 1 - i.",
           "variant", "ONNX, input_forget", 8),
     Entry("no forget gate", line("c_new", "f * ", ""), "The LSTM of 1997: c only adds up, and grows on an endless stream.",

@@ -383,8 +383,3 @@ def test_onnxs_official_test_is_as_the_chapter_says():
     assert all(np.all(inputs[name] == np.float32(0.1)) for name in ("W", "R", "P"))
     assert not any(inputs[name].any() for name in ("B", "initial_h", "initial_c"))
     assert inputs["initial_c"].shape == (1, 2, 3)
-
-
-def test_chapter_6_is_yet_to_be_written_as_long_as_it_is():
-    said = "Chapter 6 is still to be written" in text_of_chapter()
-    assert said != bool(list((ROOT / "notebooks").glob("06-*.ipynb"))), "the remark on chapter 6 is out of date"
