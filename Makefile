@@ -17,7 +17,7 @@ SEED ?= $(shell date +%s)
 bin := .venv/bin
 export PYTHON
 
-.PHONY: help book site live test bench fuzz mutations frameworks lab student regrade notebooks check-notebooks elsewhere lock clean env
+.PHONY: help book site live pdf test bench fuzz mutations frameworks lab student regrade notebooks check-notebooks elsewhere lock clean env
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -31,6 +31,9 @@ site: env ## build the book into _build/html, warnings as errors
 
 live: LIVE = required
 live: site ## the same, and fail where the live chapters, which run in the browser, can't be built
+
+pdf: site ## the same as one PDF, _build/gates.pdf, printed by a Chromium
+	@$(bin)/python book/tools/print_book.py
 
 test: env ## run every test, the notebooks' outputs included
 	@$(bin)/python -m pytest -n $(JOBS) --maxprocesses=4 --dist loadfile $(ARGS)

@@ -23,7 +23,8 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 import build_site
 import live_site
 import serve
-from test_site import CHROMIUM_FLAGS, Page, chromium, tiny_book  # noqa: F401
+from browsing import CHROMIUM_FLAGS, chromium
+from test_site import Page, policy_of, tiny_book  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTER_2 = "notebooks/02-gradients-for-free.ipynb"
@@ -63,6 +64,17 @@ def test_settings_name_files_of_the_site_only(lite, app):
         assert url.startswith("./") and (lite / urlsplit(url).path).is_file(), url
     for path in (lite / "jupyter-lite.json", lite / app / "jupyter-lite.json"):
         assert re.findall(r'"(?:https?:)?//[^"]*"', path.read_text(encoding="utf-8")) == [], path
+
+
+def test_no_page_may_load_from_elsewhere(lite):
+    """A policy of its own on each page: Python needs more than the book does, but no other machine."""
+    pages = list(lite.rglob("index.html"))
+    assert lite / "notebooks/index.html" in pages
+    for path in pages:
+        policy = policy_of(path.read_text(encoding="utf-8"))
+        sources = {source for name in policy for source in policy[name] if not source.startswith("'")}
+        assert policy["default-src"] == ["'self'"] and sources <= {"data:", "blob:"}, path
+        assert "'unsafe-inline'" not in policy["script-src"] and "data:" not in policy["script-src"], path
 
 
 def test_every_package_that_minigrad_needs_is_there(lite):

@@ -1,7 +1,7 @@
 """The built site: its pages, links, pictures and words, and what a browser makes of it."""
 
 import functools
-import os
+import http.server
 import re
 import shutil
 import subprocess
@@ -15,27 +15,13 @@ import nbformat
 import pytest
 
 import build_site
-import serve
+import finish_pages
+from browsing import SIZES, TYPESET, browser, opened, serving, site  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = build_site.pages()
-SIZES = {"desktop": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
 LOADING_TAGS = ("script", "link", "img", "iframe", "source", "video", "audio", "embed", "object")
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-CHROMIUM_FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory):
-    """The site, built from scratch with warnings as errors."""
-    output = tmp_path_factory.mktemp("site") / "build"
-    wrong = build_site.build(output)
-    if wrong:
-        pytest.fail("\n".join(wrong), pytrace=False)
-    return output / "html"
+MOST = 1_000_000  # bytes that a page may load before its reader asks for more, as they are without any compression
 
 
 class Page(HTMLParser):
@@ -203,31 +189,8 @@ def test_the_spelling_checker_finds_an_error(tmp_path):
     assert "==> weird" in spelling_errors(tmp_path)
 
 
-def chromium():
-    """The path of a Chromium: the environment's CHROMIUM, or one on PATH; None if there is none."""
-    mac = "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"
-    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, [*CHROMIUM_NAMES, mac])), None)
-
-
-@pytest.fixture(scope="module")
-def browser(site):
-    """(a browser, the site's address); .ci/run says BROWSER_TESTS=required, so that it cannot skip them."""
-    if not chromium():
-        missing = "no Chromium or Chrome on PATH (CHROMIUM=/path/to/it names one): the pages were not looked at in a browser"
-        (pytest.fail if os.environ.get("BROWSER_TESTS") == "required" else pytest.skip)(missing)
-    from playwright.sync_api import sync_playwright
-
-    server = serve.server(site, 8000)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
-        yield running, f"http://127.0.0.1:{server.server_port}"
-        running.close()
-    server.shutdown()
-
-
 def listen(page, address):
-    """Collect what a page complains about, misses, or asks of another machine."""
+    """Collect what a page complains about, misses, or asks for outside the site's own address."""
     heard = []
     page.on("console", lambda message: message.type in ("error", "warning") and heard.append(message.text))
     page.on("pageerror", lambda error: heard.append(f"exception: {error}"))
@@ -236,19 +199,26 @@ def listen(page, address):
     page.on("response", lambda response: response.status >= 400 and heard.append(f"{response.status}: {response.url}"))
     page.on(
         "request",
-        lambda request: request.url.startswith((address, "data:", "blob:")) or heard.append(f"asks {request.url}"),
+        lambda request: request.url.startswith((f"{address}/", "data:", "blob:")) or heard.append(f"asks {request.url}"),
     )
     return heard
 
 
-EQUATIONS_NOT_SET = """async () => {
-    const equations = [...document.querySelectorAll('.math')];
-    if (equations.length === 0) return [];
-    await MathJax.startup.promise;
-    // An unknown command is no error to MathJax: it prints its name in red.
+# An unknown command is no error to MathJax: it prints its name in red.
+EQUATIONS_NOT_SET = """() => {
     const wrong = 'mjx-merror, [style*="color: red"], [mathcolor="red"]';
-    return equations.filter(e => !e.querySelector('mjx-container') || e.querySelector(wrong))
-                    .map(e => e.textContent.trim().slice(0, 80));
+    return [...document.querySelectorAll('.math')]
+        .filter(e => !e.querySelector('mjx-container') || e.querySelector(wrong))
+        .map(e => e.textContent.trim().slice(0, 80));
+}"""
+# A reader scrolls; what was left out until then comes.
+PICTURES_MISSING = """async () => {
+    const pictures = [...document.querySelectorAll('.bd-article img')];
+    for (const picture of pictures) {
+        picture.scrollIntoView();
+        await Promise.race([picture.decode(), new Promise(later => setTimeout(later, 5000))]).catch(() => {});
+    }
+    return pictures.filter(picture => !picture.naturalWidth).map(picture => picture.src);
 }"""
 # An element that scrolls by itself may hold anything; one that does not must end at the page's edge.
 TOO_WIDE = """() => {
@@ -262,18 +232,167 @@ TOO_WIDE = """() => {
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", [*PAGES, "index.html", "search.html"])
-def test_page_in_a_browser(browser, name, scheme):
+def test_page_in_a_browser(browser, name, scheme):  # noqa: F811
+    """No complaint, no request outside the site's address, little to load, all equations and pictures, nothing too wide."""
     running, address = browser
-    page = running.new_page(color_scheme=scheme)
-    heard = listen(page, address)
     # Each scheme comes up at one size and is then drawn out or in to the other.
     sizes = list(SIZES) if scheme == "light" else list(SIZES)[::-1]
-    page.set_viewport_size(SIZES[sizes[0]])
+    page = running.new_page(color_scheme=scheme, viewport=SIZES[sizes[0]])
+    heard, loaded = listen(page, address), []
+    page.on("response", lambda response: loaded.append(response))
     page.goto(f"{address}/{name}", wait_until="networkidle")
+    page.evaluate(TYPESET)
+    page.wait_for_load_state("networkidle")
+    if name in PAGES:  # what the front door sent is gone when it has led on
+        sent = [(len(response.body()), response.url) for response in list(loaded) if response.status == 200]
+        assert sum(size for size, _ in sent) < MOST, sorted(sent, reverse=True)[:8]
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
     assert page.evaluate(EQUATIONS_NOT_SET) == []
+    assert page.evaluate(PICTURES_MISSING) == []
     for size in sizes:
         page.set_viewport_size(SIZES[size])
         assert page.evaluate(TOO_WIDE) == [], size
     page.close()
     assert heard == []
+
+
+CHAPTER = "notebooks/07-the-gru-cell.html"
+
+
+@pytest.mark.browser
+def test_equations_are_set_in_a_browser_that_inflates_nothing(browser):  # noqa: F811
+    """An older one gets MathJax as it is."""
+    running, address = browser
+    page = running.new_page()
+    heard = listen(page, address)
+    page.add_init_script("delete window.DecompressionStream")
+    page.goto(f"{address}/{CHAPTER}")
+    page.evaluate(TYPESET)
+    assert page.locator("mjx-container").count() > 100 and page.evaluate(EQUATIONS_NOT_SET) == []
+    page.close()
+    assert heard == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("hand", ["mouse", "keyboard"])
+@pytest.mark.parametrize("kind", ["div.solution.dropdown", "details.hide"])
+def test_what_is_folded_opens(browser, kind, hand):  # noqa: F811
+    page = opened(browser, CHAPTER)
+    fold = page.locator(kind).first
+    inside, handle = fold.locator("pre, p:not(.admonition-title)").first, fold.locator("summary, .admonition-title, button").first
+    assert not inside.is_visible()
+    for visible in (True, False):
+        if hand == "mouse":
+            handle.click()
+        else:
+            button = fold.locator("summary, button").first
+            button.focus()
+            assert button.evaluate("e => e === document.activeElement")
+            page.keyboard.press("Enter")
+        inside.wait_for(state="visible" if visible else "hidden", timeout=5000)
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_search_finds_a_word_and_leads_there(browser):  # noqa: F811
+    """From a chapter, by the keyboard alone: Ctrl+K, a word, Enter; then the first result."""
+    page = opened(browser, CHAPTER)
+    heard = listen(page, browser[1])
+    page.keyboard.press("Control+K")
+    page.keyboard.type("peephole")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=peephole")
+    result = page.locator("#search-results li a").first
+    result.wait_for(timeout=20000)
+    result.click()
+    page.wait_for_url(lambda url: "search.html" not in url)
+    assert "peephole" in page.locator(".bd-article").inner_text().lower()
+    page.close()
+    assert heard == []
+
+
+# --- the policy -----------------------------------------------------------------------------------
+
+
+def policy_of(html):
+    """A page's policy, {directive: [sources]}; it has to stand before all that it could forbid."""
+    found = re.search(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', html)
+    first = re.search(r"<(?:script|link|style|img|base|body)\b", html)
+    assert found and found.start() < first.start()
+    return {part.split()[0]: part.split()[1:] for part in found[1].split("; ")}
+
+
+def test_every_page_forbids_what_is_from_elsewhere(site):  # noqa: F811
+    for path in html_pages(site):
+        policy = policy_of(path.read_text(encoding="utf-8"))
+        assert policy["default-src"] == ["'self'"] and policy["object-src"] == ["'none'"], path
+        for name in ("connect-src", "font-src", "form-action", "base-uri"):
+            assert policy[name] == ["'self'"], (path, name)
+        sources = {source for name in policy for source in policy[name] if not source.startswith("'sha256-")}
+        assert sources <= {"'self'", "'none'", "'unsafe-inline'", "data:"}, path
+        assert not {"'unsafe-inline'", "data:"} & set(policy["script-src"]), path
+
+
+@pytest.mark.parametrize(
+    "html, counted",
+    [
+        ("<script>a()</script>", ["a()"]),
+        ('<script type="module">a()</script>', ["a()"]),
+        ('<script src="a.js"></script>', []),
+        ('<script type="application/json">{"a": 1}</script>', []),
+        ('<script\nid="b">a()\n</script><script>b()</script>', ["a()\n", "b()"]),
+    ],
+)
+def test_inline_scripts_are_found(html, counted):
+    assert list(finish_pages.inline_scripts(html)) == counted
+
+
+FOREIGN = """<img src="{0}/img.png"><script src="{0}/script.js"></script><link rel="stylesheet" href="{0}/style.css">
+<iframe src="{0}/frame.html"></iframe><script>fetch("{0}/fetched"); new Image().src = "{0}/inline.png"</script>
+<button type="button" id="inline" onclick="document.title = 'ran'">press</button>
+<style>@font-face {{ font-family: F; src: url({0}/font.woff) }} #inline {{ font-family: F }}</style>"""
+
+
+@pytest.fixture
+def elsewhere():
+    """(another machine, as a browser sees one: another port; what it was asked for)"""
+    asked = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("guarded", [True, False])
+def test_what_is_put_into_a_page_asks_no_other_machine(browser, site, elsewhere, tmp_path, guarded):  # noqa: F811
+    """With the policy nothing of it is asked for or runs; without, all of it: so it is the policy that does it."""
+    running, _ = browser
+    other, asked = elsewhere
+    html = (site / "book/conventions.html").read_text(encoding="utf-8")
+    if not guarded:
+        html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
+    shutil.copytree(site / "_static", tmp_path / "_static", ignore=shutil.ignore_patterns("mathjax"))
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book/page.html").write_text(html.replace('<section id="', FOREIGN.format(other) + '<section id="', 1), encoding="utf-8")
+    with serving(tmp_path) as address:
+        page = running.new_page()
+        page.goto(f"{address}/book/page.html", wait_until="networkidle")
+        page.locator("#inline").click()
+        title = page.title()
+        page.close()
+    wanted = {"/img.png", "/script.js", "/style.css", "/frame.html", "/fetched", "/inline.png", "/font.woff"}
+    assert set(asked) & wanted == (set() if guarded else wanted)
+    assert (title == "ran") == (not guarded)

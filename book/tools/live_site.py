@@ -24,6 +24,7 @@ import urllib.request
 import venv
 from pathlib import Path
 
+from finish_pages import LIVE_POLICY, with_policy
 from install import bar
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -309,6 +310,7 @@ def make_environment():
 def inputs(distribution):
     """A hash of everything that the live site is made from."""
     files = [LOCK, ROOT / "pyproject.toml", *Path(__file__).parent.glob("pyodide_extras.json"), Path(__file__)]
+    files += [Path(__file__).with_name("finish_pages.py")]
     files += [path for path in sorted((ROOT / "minigrad").rglob("*")) if path.is_file() and path.suffix != ".pyc"]
     files += [*notebooks(), *read_files(notebooks()), distribution / PYODIDE_LOCK]
     return hashlib.sha256("\n".join(f"{path} {sha256(path)}" for path in files).encode()).hexdigest()
@@ -344,7 +346,8 @@ def live(may_download=True):
         for page in (scratch / "out").glob("**/index.html"):
             # A page that names no icon at once makes the browser ask the whole host for one.
             icon = '<link rel="icon" href="data:,"></head>'
-            page.write_text(page.read_text(encoding="utf-8").replace("</head>", icon, 1), encoding="utf-8")
+            html = page.read_text(encoding="utf-8").replace("</head>", icon, 1)
+            page.write_text(with_policy(html, LIVE_POLICY), encoding="utf-8")
         (scratch / "out/.inputs").write_text(wanted)
         shutil.rmtree(LITE, ignore_errors=True)
         (scratch / "out").rename(LITE)

@@ -1,8 +1,10 @@
-"""What the site needs and no setting gives: chapter numbers, MathJax from this machine, a front door, live chapters.
+"""What the site needs and no setting gives: chapter numbers, MathJax from this machine, a front door, live chapters,
+and pages that are finished (finish_pages).
 
 A Sphinx extension, listed in _config.yml.
 """
 
+import gzip
 import importlib.util
 import os
 import re
@@ -12,8 +14,12 @@ from pathlib import Path
 from docutils import nodes
 from sphinx_external_toc.collectors import TocTreeCollectorWithStyles as Collector  # the one that _toc.yml is read with
 
-# What a page may ask of MathJax, out of the 24 MB that its package carries.
-MATHJAX_PARTS = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts", "a11y/assistive-mml.js")
+from finish_pages import finish
+
+# What equations need of MathJax, in one file; its menu, the larger half of the usual one, would make each a stop of the
+# tab key. What follows it lies beside that file, and comes when an equation asks for it.
+MATHJAX = ("startup", "core", "input/tex", "output/chtml", "output/chtml/fonts/tex", "a11y/assistive-mml")
+MATHJAX_BESIDE = ("input/tex/extensions", "output/chtml/fonts/woff-v2")
 
 
 def chapter_number(docname):
@@ -74,18 +80,32 @@ def add_run_button(app, doctree, docname):
         title.parent.insert(title.parent.index(title) + 1, button)
 
 
+def settings(app, config):
+    """The script that fetches MathJax, and what _config.yml has no words for."""
+    config.mathjax_path = "equations.js"
+    config.togglebutton_open_on_print = False  # on paper a solution stays folded
+
+
+def mathjax_source():
+    return Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static/mathjax"
+
+
+def mathjax_script():
+    """MathJax as one script: its parts, and after the first of them the word that the others are there."""
+    first, *others = [(mathjax_source() / f"{part}.js").read_text(encoding="utf-8") for part in MATHJAX]
+    return "\n".join([first, f"MathJax.loader.preLoad({', '.join(map(repr, MATHJAX[1:]))});", *others])
+
+
 def copy_mathjax(app, failure):
-    """Put MathJax beside the pages, so that they ask no other machine for it."""
+    """Put MathJax beside the pages, so that they ask no other machine for it; as it is, and compressed (equations.js)."""
     if failure or app.builder.format != "html":
         return
-    source = Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static/mathjax"
     target = Path(app.outdir, "_static/mathjax")
-    for part in MATHJAX_PARTS:
-        (target / part).parent.mkdir(parents=True, exist_ok=True)
-        if (source / part).is_dir():
-            shutil.copytree(source / part, target / part, dirs_exist_ok=True)
-        else:
-            shutil.copyfile(source / part, target / part)
+    for part in MATHJAX_BESIDE:
+        shutil.copytree(mathjax_source() / part, target / part, dirs_exist_ok=True)
+    script = mathjax_script().encode()
+    (target / "mathjax.js").write_bytes(script)
+    (target / "mathjax.bin").write_bytes(gzip.compress(script, 9, mtime=0))
 
 
 FRONT_DOOR = """<!DOCTYPE html>
@@ -106,12 +126,20 @@ def write_front_door(app, failure):
     Path(app.outdir, "index.html").write_text(text, encoding="utf-8")
 
 
+def finish_site(app, failure):
+    if not failure and app.builder.format == "html":
+        finish(Path(app.outdir), scripts=[mathjax_script()])
+
+
 def setup(app):
     if not hasattr(Collector, "numbered_by_file_name"):  # one process may build twice
         Collector.assign_section_numbers = number_by_file_name(Collector.assign_section_numbers)
         Collector.numbered_by_file_name = True
+    app.connect("config-inited", settings, priority=100)  # before those who read them
+    app.add_js_file("page.js")
     app.connect("doctree-read", number_title_once, priority=100)  # before titles are collected
     app.connect("doctree-resolved", add_run_button)
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", write_front_door, priority=900)  # after the usual one
+    app.connect("build-finished", finish_site, priority=950)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
