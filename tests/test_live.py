@@ -289,6 +289,14 @@ RUN_ALL = """() => {
         .finally(() => { window.finished = true; });
 }"""
 RESULT = "jupyterapp.shell.currentWidget.content.model.toJSON()"
+RUN_TAPE = """async ([old, new_]) => {
+    const notebook = jupyterapp.shell.currentWidget.content, cells = [...notebook.model.cells];
+    const k = cells.findIndex(cell => cell.sharedModel.source.includes('widgets.tape('));
+    cells[k].sharedModel.setSource(cells[k].sharedModel.source.replace(old, new_));
+    notebook.activeCellIndex = k;
+    await notebook.scrollToItem(k, 'center');
+    await jupyterapp.commands.execute('notebook:run-cell');
+}"""
 
 
 def texts(cell):
@@ -302,6 +310,17 @@ def complaints(cell):
         text = "".join(output.get("text", "")) or output.get("evalue", "")
         if (output.get("name") == "stderr" or output["output_type"] == "error") and text != FONT_CACHE:
             yield text
+
+
+def tape_at_its_end(page, *change):
+    """What the tape says at its last step, after this change of its cell; and what it said before it was moved."""
+    page.evaluate(RUN_TAPE, change)
+    slider = page.locator(".touchable input[type=range]").last
+    slider.wait_for(timeout=LIMIT * 1000)
+    said = page.locator(".touchable-say").last.inner_text()
+    slider.press("End")
+    page.wait_for_function("said => [...document.querySelectorAll('.touchable-say')].at(-1).innerText !== said", arg=said)
+    return said, page.locator(".touchable-say").last.inner_text()
 
 
 @pytest.mark.browser
@@ -331,6 +350,8 @@ def test_chapter_2_runs_in_a_browser(lite, tmp_path):
         page.evaluate(RUN_ALL)
         page.wait_for_function("window.finished", timeout=LIMIT * 1000)
         live = page.evaluate(RESULT)
+        first, last = tape_at_its_end(page, "-9.0", "-9.0")
+        _, other = tape_at_its_end(page, "-9.0", "-5.0")
         running.close()
     server.shutdown()
     stored = json.loads((ROOT / CHAPTER_2).read_text(encoding="utf-8"))
@@ -343,3 +364,4 @@ def test_chapter_2_runs_in_a_browser(lite, tmp_path):
     assert any("/static/pyodide/numpy-" in url for url in asked), "the log does not see what the kernel asks for"
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
     assert failed == []
+    assert len({first, last, other}) == 3, "the tape's slider, or a change of its cell, made no difference"
