@@ -154,8 +154,8 @@ def test_the_checkers_find_what_they_are_for(tmp_path, text, finds):
 @pytest.fixture
 def tiny_book(tmp_path):
     """A book of one page, with the project's own configuration."""
-    for name in ("_config.yml", "book/_static", "book/tools", "book/references.bib"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+    for name in ("_config.yml", "book/_static", "book/tools", "book/references.bib", "minigrad/widgets/touchable.js"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
     (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: book/index\n")
     return tmp_path
