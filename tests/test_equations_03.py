@@ -1,16 +1,22 @@
 """The numbered equations of chapter 3, each worked out in two ways that share no code.
 
 One side is the package's plain cell or its engine, the other the equation, written out here. All
-weights, biases and states are random and non-zero, T >= 3, B, I and H differ.
+weights, biases and states are random and non-zero, T >= 3, B, I and H differ. And the checks of its
+exercises, with wrong answers.
 """
 
+import ast
+import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import minigrad as mg
 
+NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks/03-vanishing-and-exploding.ipynb"
 equation = pytest.mark.equation
 T, B, I, H = 4, 3, 2, 5
 
@@ -97,7 +103,7 @@ def walk_back(run, wanted):
 
 @pytest.fixture
 def wanted():
-    """ℓ_0, ..., ℓ_T: what the loss itself wants of each state."""
+    """ℓ_0, ..., ℓ_T: gradients of the states through the loss's direct use of them."""
     return np.random.default_rng(302).normal(size=(T + 1, B, H))
 
 
@@ -137,23 +143,42 @@ def test_the_gradients_of_the_parameters_are_sums_over_the_steps(run, wanted):
         assert np.allclose(d_p["b_h"], sum(d_as[t, b] for t, b in steps), rtol=1e-10)
 
 
+def bounds(U, hs):
+    """The three products of the chapter's bounds along one sequence of states hs, its first state first."""
+    sigma, slopes = np.linalg.svd(U, compute_uv=False), 1 - hs[1:] ** 2
+    return (np.prod(sigma[0] * slopes.max(axis=1)), sigma[0] ** len(slopes), np.prod(sigma[-1] * slopes.min(axis=1)))
+
+
 @equation("eq-vanish-bound", code="minigrad.cells.RNNCell.gates")
 @pytest.mark.parametrize("size", [0.2, 1.0, 3.0])
-def test_the_bounds_hold_and_are_reached(run, size):
+def test_the_bounds_hold(run, size):
     scaled = run | {"p": run["p"] | {"U_h": size * run["p"]["U_h"]}}
     hs, _ = mg.unroll(run["cell"], scaled["p"], run["xs"], run["hs"][0], fused=False)
-    largest, smallest = np.linalg.svd(scaled["p"]["U_h"], compute_uv=False)[[0, -1]]
+    hs = np.concatenate([run["hs"][:1], hs])
     for b in range(B):
         for t in range(T):
-            across = np.linalg.svd(numeric_jacobian(onwards(scaled, t, b), np.concatenate([run["hs"][:1], hs])[t, b]), compute_uv=False)
-            slopes = 1 - hs[t:, b] ** 2
-            with_slopes = np.prod(largest * slopes.max(axis=1))
-            assert across[0] <= with_slopes + 1e-8 and with_slopes <= largest ** (T - t) * (1 + 1e-12)
-            assert across[-1] >= np.prod(smallest * slopes.min(axis=1)) - 1e-8
-    # an orthogonal U at states of zero, where every slope is 1, leaves no room between the two bounds
+            across = np.linalg.svd(numeric_jacobian(onwards(scaled, t, b), hs[t, b]), compute_uv=False)
+            with_slopes, without, below = bounds(scaled["p"]["U_h"], hs[t:, b])
+            assert across[0] <= with_slopes + 1e-8 and with_slopes <= without * (1 + 1e-12)
+            assert across[-1] >= below - 1e-8
+
+
+@equation("eq-vanish-bound", code="minigrad.cells.RNNCell.gates")
+@pytest.mark.parametrize("w", [0.7, -1.8])
+def test_the_bounds_are_reached(run, w):
+    # one unit has one singular value and one slope, and leaves no room between the bounds
+    rng, cell = np.random.default_rng(304), mg.RNNCell(I, 1)
+    p = {"W_h": rng.normal(size=(I, 1)), "U_h": np.full((1, 1), w), "b_h": rng.normal(size=1)}
+    h0, xs = np.full((1, 1), 0.4), run["xs"][:, :1]
+    hs, _ = mg.unroll(cell, p, xs, h0, fused=False)
+    size = abs(mg.grad(lambda h: mg.unroll(cell, p, xs, h, fused=False)[1][0, 0])(h0)[0, 0])
+    with_slopes, without, below = bounds(p["U_h"], np.concatenate([h0[None], hs])[:, 0])
+    assert math.isclose(with_slopes, size, rel_tol=1e-12) and math.isclose(below, size, rel_tol=1e-12)
+    assert size < without and math.isclose(without, abs(w) ** T, rel_tol=1e-12)
+    # nor does an orthogonal U at states of zero, where every slope is 1
     still = run | {"p": {"W_h": run["p"]["W_h"], "U_h": np.linalg.qr(run["p"]["U_h"])[0], "b_h": np.zeros(H)}, "xs": 0 * run["xs"]}
     values = np.linalg.svd(numeric_jacobian(onwards(still, 0, 0), np.zeros(H)), compute_uv=False)
-    assert np.allclose(values, 1, atol=1e-8)
+    assert np.allclose(values, bounds(still["p"]["U_h"], np.zeros((T + 1, H)))[0], atol=1e-8)
 
 
 @equation("eq-vanish-clip", code="minigrad.optim.clip_by_global_norm")
@@ -179,3 +204,103 @@ def test_a_leaky_unit_is_a_gru_with_a_constant_update_gate_and_an_open_reset_gat
     for t in range(T):
         h = (1 - alpha) * h + alpha * np.tanh(run["xs"][t] @ p["W_h"] + h @ p["U_h"] + p["b_h"])
         assert np.allclose(states[t], h, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    """The functions of the notebook that an exercise needs: its checks, its solutions, and `same`."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    source = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    kept = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)
+            and re.fullmatch("same|check_.*|.*_solution", node.name)]
+    names = {"mg": mg, "np": np}
+    exec(compile(ast.Module(kept, []), NOTEBOOK.name, "exec"), names)
+    return names
+
+
+def said(capsys, check, attempt):
+    check(attempt)
+    return capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("name", ["across", "clip", "states", "leaky"])
+def test_the_solution_passes(chapter, capsys, name):
+    solution = {"states": "gradients_of_states", "leaky": "leaky_jacobian"}.get(name, name) + "_solution"
+    assert said(capsys, chapter[f"check_{name}"], chapter[solution]) == "Correct."
+
+
+def product_of(hs, U):
+    result = np.eye(len(U))
+    for h in hs:
+        result = np.diag(1 - h**2) @ U.T @ result
+    return result
+
+
+def scaled(gradients, factor):
+    return {name: a * factor for name, a in gradients.items()}
+
+
+def norm(gradients):
+    return math.sqrt(sum(float(np.sum(a**2)) for a in gradients.values()))
+
+
+def only_where_an_entry_exceeds(gradients, limit):
+    exceeds = any(np.abs(a).max() > limit for a in gradients.values())
+    return scaled(gradients, limit / norm(gradients) if exceeds and norm(gradients) > limit else 1.0)
+
+
+def only_where_an_array_exceeds(gradients, limit):
+    exceeds = any(np.linalg.norm(a) > limit for a in gradients.values())
+    return scaled(gradients, limit / norm(gradients) if exceeds else 1.0)
+
+
+def in_place_where_short(gradients, limit):
+    if norm(gradients) > limit:
+        return scaled(gradients, limit / norm(gradients))
+    for a in gradients.values():
+        a *= 0.5
+    return scaled(gradients, 2.0)
+
+
+def flattened(gradients, limit):
+    return {name: a.ravel() for name, a in scaled(gradients, min(1.0, limit / max(norm(gradients), 1e-300))).items()}
+
+
+def nearly(gradients, limit):
+    return scaled(gradients, min(1.0, limit / (norm(gradients) + 1e-6)))
+
+
+def divides_by_zero(gradients, limit):
+    return scaled(gradients, min(1.0, limit / norm(gradients)))
+
+
+def slope_after(U, hs, d_h):
+    d_hs = [d_h]
+    for h in hs[:0:-1]:
+        d_hs.append((d_hs[-1] @ U.T) * (1 - h**2))
+    return np.stack(d_hs[::-1])
+
+
+def leaky(keep, take, transposed=True):
+    """A wrong Jacobian of the leaky unit, of what it keeps and takes as functions of alpha."""
+    return lambda U, alpha, h: keep(alpha) * np.eye(len(U)) + take(alpha) * np.diag(1 - h**2) @ (U.T if transposed else U)
+
+
+@pytest.mark.parametrize("name, attempt, hint", [
+    ("across", lambda U, hs: product_of(hs[1:len(U)], U), "5 are not"),
+    ("across", lambda U, hs: product_of(hs[:0:-1], U), "order is reversed"),
+    ("across", lambda U, hs: product_of(hs[1:], U)[None], "has shape"),
+    ("clip", only_where_an_entry_exceeds, "no entry and no array"),
+    ("clip", only_where_an_array_exceeds, "no entry and no array"),
+    ("clip", in_place_where_short, "have changed"),
+    ("clip", flattened, "W has shape"),
+    ("clip", nearly, "has length 1.999999"),
+    ("clip", divides_by_zero, "limit / 0"),
+    ("states", slope_after, "the slope of h_t comes first"),
+    ("leaky", leaky(lambda a: 1 - a, lambda a: a, transposed=False), "U_h transposed"),
+    ("leaky", leaky(lambda a: a, lambda a: 1 - a), "swapped"),
+    ("leaky", leaky(lambda a: 0.7, lambda a: 0.3), "not the Jacobian"),
+])
+def test_the_checks_name_what_is_wrong(chapter, capsys, name, attempt, hint):
+    found = said(capsys, chapter[f"check_{name}"], attempt)
+    assert found.startswith("Not yet: ") and hint in found, found
