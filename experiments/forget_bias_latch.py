@@ -1,6 +1,7 @@
 """Chapter 4's first experiment: does an LSTM learn to hold one bit, by the initial bias of its forget gate?
+And does a plain cell?
 
-    python experiments/forget_bias_latch.py            8 seeds, 96 networks: a few minutes on one core
+    python experiments/forget_bias_latch.py            8 seeds, 120 networks: a few minutes on one core
     python experiments/forget_bias_latch.py --seeds 2 --jobs 2
 
 The first number of a sequence is +1 or -1, the bit; all others are normal noise, as large as the bit. After T steps the
@@ -29,10 +30,14 @@ def draw(rng, T, B):
     return xs, bits
 
 
-def latch(T, forget_bias, seed, settings=SETTINGS):
-    """Train one network; the part of new sequences whose bit it knows at the end."""
+def latch(cell, T, forget_bias, seed, settings=SETTINGS):
+    """Train one network; the part of new sequences whose bit it knows at the end.
+
+    cell: "LSTM", or "plain", which has no gate: its forget_bias is 0 and means nothing.
+    """
     H = settings["hidden_size"]
-    cell, head = mg.LSTMCell(1, H, forget_bias=forget_bias), mg.Dense(H, 1)
+    cell = mg.LSTMCell(1, H, forget_bias=forget_bias) if cell == "LSTM" else mg.RNNCell(1, H)
+    head = mg.Dense(H, 1)
 
     def logits(params, xs):
         hs, _ = mg.unroll(cell, params["cell"], xs)
@@ -54,12 +59,14 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, default=8, help="how many networks for each length and bias (default: 8)")
     parser.add_argument("--jobs", type=int, default=1, help="how many processes (default: 1)")
     arguments = parser.parse_args(argv)
-    asked = [{"T": T, "forget_bias": bias, "seed": seed} for T in LENGTHS for bias in BIASES for seed in range(arguments.seeds)]
+    kinds = [("LSTM", bias) for bias in BIASES] + [("plain", 0)]
+    asked = [{"cell": cell, "T": T, "forget_bias": bias, "seed": seed}
+             for T in LENGTHS for cell, bias in kinds for seed in range(arguments.seeds)]
     runs = stored_runs.complete(RESULTS, SETTINGS, asked, latch, arguments.jobs)
     for T in LENGTHS:
-        for bias in BIASES:
-            found = [run["accuracy"] for run in runs if (run["T"], run["forget_bias"]) == (T, bias)]
-            print(f"T = {T}, forget bias {bias:2}:", *(f"{accuracy:.3f}" for accuracy in found))
+        for cell, bias in kinds:
+            found = [run["accuracy"] for run in runs if (run["cell"], run["T"], run["forget_bias"]) == (cell, T, bias)]
+            print(f"T = {T}, {cell:5}, forget bias {bias:2}:", *(f"{accuracy:.3f}" for accuracy in found))
 
 
 if __name__ == "__main__":
