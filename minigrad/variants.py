@@ -161,7 +161,8 @@ def in_parent(cell, params):
 
     A gate that is gone is held open by its bias, σ(50) = 1 in floats; a coupled gate has the other's weights negated,
     σ(-a) = 1 - σ(a); an MGU is a GRU whose two gates share their weights. The parent has a kernel, so that this is the
-    fast way to run or train a variant. NIAF, NOAF, FGR and all other cells come back as they are: no such corner.
+    fast way to run or train a variant. All other cells come back as they are: NP because it has a kernel of its own,
+    the others because they are no such corner.
     """
     I, H = cell.input_size, cell.hidden_size
     if type(cell) is MGU:

@@ -50,6 +50,14 @@ def test_its_parent_computes_the_same_values_and_gradients(problem):
     assert (variants.in_parent(cell, params)[0] is cell) == known
 
 
+@pytest.mark.parametrize("kind", [mg.LSTMCell, mg.PeepholeLSTMCell, mg.GRUCell])
+def test_a_cell_with_a_kernel_is_its_own_parent(kind):
+    cell = kind(I, H)
+    params = cell.init(np.random.default_rng(0))
+    parent, same = variants.in_parent(cell, params)
+    assert parent is cell and same is params
+
+
 def test_its_parent_keeps_float32(problem):
     cell, params, *_ = problem
     _, q = variants.in_parent(cell, {name: a.astype(np.float32) for name, a in params.items()})
@@ -155,6 +163,57 @@ def test_the_stored_odyssey_is_what_the_script_would_run(odyssey):
     assert {(run["task"], run["number"], run["cell"]) for run in stored["runs"]} == asked and len(stored["runs"]) == len(asked)
     for run in stored["runs"]:
         assert (run["learning_rate"], run["hidden_size"]) == odyssey.setting(run["number"])
+
+
+def ranks(numbers):
+    return [sum(other < number for other in numbers) + sum(other == number for other in numbers) / 2 for number in numbers]
+
+
+def test_the_chapter_counts_the_stored_runs_right(odyssey):
+    """Each sentence of chapter 8 that counts them, made from the runs anew."""
+    runs = json.loads(odyssey.RESULTS.read_text())["runs"]
+    score = {(run["task"], run["cell"], run["number"]): run["score"] for run in runs}
+    rates, widths = zip(*(odyssey.setting(number) for number in range(12)))
+    high = [number for number in range(12) if rates[number] > 0.009]
+    error = {cell: [score["adding", cell, n] for n in range(12)] for cell in odyssey.CELLS["adding"]}
+    accuracy = {cell: [score["reber", cell, n] for n in range(8)] for cell in odyssey.CELLS["reber"]}
+    medians = {cell: np.median(error[cell]) for cell in error}
+    against = {cell: np.divide(error[cell], error["vanilla"]) for cell in error}
+    by_rate, by_width = ({cell: np.corrcoef(ranks(of), ranks(error[cell]))[0, 1] for cell in error if cell != "NIG"}
+                         for of in (rates, widths))
+    poor = {cell: sum(a < 0.9 for a in accuracy[cell]) for cell in accuracy}
+    low = [error[cell][n] for cell in error for n in range(12) if n not in high]
+    words = "none one two three four five six seven eight nine ten eleven twelve".split()
+
+    def times(names):
+        table = np.log([error[cell] for cell in names])
+        return round(table.mean(axis=0).var() / table.mean(axis=1).var())
+
+    assert times(error) == 2                                                            # 'twice as much'
+    assert {cell for cell in error if all(error[cell][n] < 0.004 for n in high)} == set(error) - {"NIG"}
+    assert max(medians, key=medians.get) == "NIG" and set(sorted(medians, key=medians.get)[:3]) == {"GRU", "CIFG", "MGU"}
+    assert all(0.4 < a < 0.6 for a in accuracy["NFG"])
+    assert all(max(accuracy[cell]) > 0.99 for cell in accuracy if cell != "NFG")
+    assert all(min(accuracy[cell]) < 0.5 for cell in ("GRU", "NIG", "NOG"))
+    assert poor["NP"] == 0 and {poor[cell] for cell in ("vanilla", "CIFG", "MGU")} == {1}
+    assert all(np.all(against[cell] < 1) for cell in ("CIFG", "GRU"))
+    assert abs(np.log(against["NOAF"]).mean()) < np.log(1.2)                            # 'adds as well as vanilla'
+    cells = json.loads((EXPERIMENTS.parent / "notebooks" / "08-the-family.ipynb").read_text(encoding="utf-8"))["cells"]
+    prose = " ".join("".join(cell["source"]) for cell in cells).replace("−", "-")
+    alt = " ".join(cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "") for cell in cells)
+    for sentence in (
+            f"({words[times(set(error) - {'NIG'})]} times, without NIG)",
+            f"below 0.004 in all {words[len(high)]} runs; at low ones {sum(e < 0.004 for e in low)} of {len(low)} runs do",
+            f"(rank correlation {max(by_rate.values()):.2f} to {min(by_rate.values()):.2f})",
+            f"the width ({min(by_width.values()):.2f} to {max(by_width.values()):.2f})",
+            f"in {np.sum(against['NFG'] > 1)} of {len(rates)} settings and {np.exp(np.log(against['NFG']).mean()):.1f} times",
+            f"a median {words[round(medians['NIG'] / medians['vanilla'])]} times vanilla's",
+            "vanilla, CIFG and MGU have one poor run each of eight, and NP none",
+            f"CIFG and GRU beat vanilla on adding in all {len(rates)}"):
+        assert sentence in prose, sentence
+    assert min(accuracy["NP"]) > 0.97 and "NP is above 0.97 throughout" in alt
+    few = [poor[cell] for cell in ("NOG", "GRU", "NIG")]
+    assert f"NOG, GRU and NIG have {words[min(few)]} to {words[max(few)]} low points" in alt
 
 
 def test_a_sequence_to_add_up(odyssey):
