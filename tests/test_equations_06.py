@@ -96,12 +96,13 @@ def test_the_clock_of_the_first_page():
 def test_the_articles_matrix_is_three_blocks():
     p, (xs, h, c) = random_params(FULL), random_start(FULL)
     values = FULL.gates(p, xs[0], (h, c))
-    for gate in "if":
+    for gate in "ifo":
+        seen = values["c"] if gate == "o" else c
         W = np.zeros((H, H + I + H))
         for row in range(H):
             W[row, :H], W[row, H:H + I], W[row, H + I:] = p[f"U_{gate}"][:, row], p[f"W_{gate}"][:, row], p[f"P_{gate}"][:, row]
         for b in range(B):
-            stacked = [*h[b], *xs[0, b], *c[b]]
+            stacked = [*h[b], *xs[0, b], *seen[b]]
             wanted = [scalar_sigma(sum(w * v for w, v in zip(W[row], stacked)) + p[f"b_{gate}"][row]) for row in range(H)]
             assert_close(values[gate][b], wanted)
 
@@ -263,6 +264,35 @@ def test_the_timer_is_exact_for_ever(F):
     assert np.array_equal(fused, values["h"])
 
 
+def test_why_a_slope_of_10_is_enough_for_3_and_not_for_10():
+    said, cell = source_of("### How steep must it be?"), mg.PeepholeLSTMCell(1, 1)
+
+    def after_a_round(F, c):
+        for _ in range(F):
+            c = scalar_sigma(10 * (F - 0.5 - c)) * c + 1
+        return c
+
+    rest = 3.0
+    for _ in range(50):
+        rest = after_a_round(3, rest)
+    slope = (after_a_round(3, rest + 1e-6) - after_a_round(3, rest - 1e-6)) / 2e-6
+    assert f"multiplies an error by about {slope:.2f}".replace("-", "−") in said
+    p = timer(10) | {"P_f": np.array([-10.0]), "b_f": np.array([95.0]), "P_o": np.array([10.0]), "b_o": np.array([-95.0])}
+    ticks = mg.gate_values(cell, p, np.zeros((500, 1, 1)))["h"][:, 0, 0] > 0.5
+    first = int(np.argmax(ticks != (np.arange(1, 501) % 10 == 0))) + 1
+    assert f"the first wrong step is the {first}th" in said
+
+
+def test_one_plain_unit_with_recurrent_weights_can_tick_if_it_need_not_be_silent():
+    cell = mg.LSTMCell(1, 1)
+    p = {name: np.zeros(shape) for name, shape in cell.shapes.items()}
+    for gate, u, b in (("i", -53.6, -1.3), ("f", 23.2, -0.1), ("o", -9.6, 0.1), ("c", -24.1, -2.2)):
+        p[f"U_{gate}"][:], p[f"b_{gate}"][:] = u, b
+    h, due = mg.gate_values(cell, p, np.zeros((500, 1, 1)))["h"][:, 0, 0], np.arange(1, 501) % 10 == 0
+    assert h[due].min() > 0.71 and np.abs(h[~due]).max() < 0.31
+    assert "even a single unit can then tick, if it need not be silent in between" in source_of("a plain LSTM's gates do see")
+
+
 @equation("eq-peephole-cut", code="minigrad.cells.LSTMCell.gates")
 def test_without_peepholes_input_and_recurrent_weights_a_cell_only_creeps():
     cell, steps = mg.LSTMCell(I, H), 60
@@ -355,6 +385,40 @@ def test_every_run_of_the_experiment_is_stored(experiment):
     keys = [(run["task"], run["cell"], run["seed"]) for run in stored["runs"]]
     assert sorted(keys) == sorted((task, name, seed) for task in ("count", "time") for name in experiment.CELLS for seed in range(16))
     assert all(0 <= run["reached"] <= {"count": 200, "time": 500}[run["task"]] for run in stored["runs"])
+
+
+IN_WORDS = dict(enumerate("no one two three four five six seven eight nine ten".split()))
+
+
+def test_the_prose_says_what_the_stored_runs_are(experiment):
+    runs = json.loads(experiment.RESULTS.read_text(encoding="utf-8"))["runs"]
+    count, time = ({name: [run["reached"] for run in runs if (run["task"], run["cell"]) == (task, name)]
+                    for name in experiment.CELLS} for task in ("count", "time"))
+    peephole, others = count["peephole LSTM"], [n for name in count if name != "peephole LSTM" for n in count[name]]
+    assert [n < 10 for name in count for n in count[name]].count(True) == 1 and min(count["tanh RNN"]) < 10
+    perfect = {name: time[name].count(500) for name in time}
+    first_mistakes = [last + 1 for name in time for last in time[name] if last < 500]
+    assert min(peephole) == 13 and perfect["peephole LSTM"] == perfect["LSTM"], "plain LSTMs learnt it as often"
+    said, caption = source_of("All runs but one, of a tanh RNN"), caption_of("fig, axes = plt.subplots(1, 2, sharey=True")
+    word = IN_WORDS.__getitem__
+    for sentence in (
+            f"the GRU gets to {max(count['GRU'])} at most, the tanh RNN to {max(count['tanh RNN'])}, the LSTM to {max(count['LSTM'])}",
+            f"{word(peephole.count(min(peephole)))} stop at {min(peephole)}",
+            f"{word(sum(n > max(others) for n in peephole))} go further than any other cell",
+            f"{word(peephole.count(200))} of these reach the limit of 200",
+            f"{word(perfect['LSTM']).capitalize()} of 16 plain LSTMs tick without a mistake to step 500, "
+            f"{word(perfect['peephole LSTM'])} of 16 peephole LSTMs, {word(perfect['GRU'])} GRUs and {word(perfect['tanh RNN'])} tanh RNN",
+            f"Of the other {len(first_mistakes)}, {sum(step in (10, 20) for step in first_mistakes)} make their first mistake"):
+        assert sentence in said, sentence
+    assert f"{word(peephole.count(200))} of them to the limit of 200" in caption
+    assert f"{perfect['LSTM']} times in 16" in caption
+
+
+def caption_of(text):
+    """The caption of the figure of chapter 6 in whose code ``text`` stands."""
+    cells = json.loads((ROOT / "notebooks/06-peepholes.ipynb").read_text(encoding="utf-8"))["cells"]
+    (cell,) = (cell for cell in cells if text in "".join(cell["source"]))
+    return cell["metadata"]["mystnb"]["figure"]["caption"]
 
 
 def test_what_is_said_of_chapter_9_is_what_it_prints():

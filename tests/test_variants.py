@@ -183,6 +183,8 @@ def test_the_chapter_counts_the_stored_runs_right(odyssey):
                          for of in (rates, widths))
     poor = {cell: sum(a < 0.9 for a in accuracy[cell]) for cell in accuracy}
     low = [error[cell][n] for cell in error for n in range(12) if n not in high]
+    poor_widths = [widths[n] for cell in accuracy if cell not in ("NFG", "NIG") for n in range(8) if accuracy[cell][n] < 0.9]
+    wide = [w for w in widths[:8] if w > 7]
     words = "none one two three four five six seven eight nine ten eleven twelve".split()
 
     def times(names):
@@ -209,6 +211,8 @@ def test_the_chapter_counts_the_stored_runs_right(odyssey):
             f"in {np.sum(against['NFG'] > 1)} of {len(rates)} settings and {np.exp(np.log(against['NFG']).mean()):.1f} times",
             f"a median {words[round(medians['NIG'] / medians['vanilla'])]} times vanilla's",
             "vanilla, CIFG and MGU have one poor run each of eight, and NP none",
+            f"all {words[len(poor_widths)]} poor runs fall on the four settings with {min(poor_widths)} or {max(poor_widths)} units, "
+            f"none on the {words[len(wide)]} with {min(wide)} to {max(wide)}",
             f"CIFG and GRU beat vanilla on adding in all {len(rates)}"):
         assert sentence in prose, sentence
     assert min(accuracy["NP"]) > 0.97 and "NP is above 0.97 throughout" in alt
