@@ -70,7 +70,8 @@ def test_it_runs_alone_and_the_solutions_fit_in(path, written, tmp_path):
     assert {printed[f"{e.label}-attempt"] for e in programmed} <= {"Not attempted yet.\n"}
     # A solution prints what its chapter shows: the verdict of its own call, and once more that of the stub's.
     assert {e.label: printed[f"{e.label}-solved"].splitlines()[-2:] for e in programmed} == {e.label: ["Correct."] * 2 for e in programmed}
-    assert not any(text for name, text in printed.items() if not name.endswith(("-attempt", "-solved"))), "the chapter's code prints"
+    others = {name: text for name, text in printed.items() if text and not name.endswith(("-attempt", "-solved"))}
+    assert not others, f"the chapter's code prints: {others}"
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
