@@ -9,8 +9,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyBboxPatch
 
-from .engine import Pieces, Tape, Tensor, backward, gradient_of
+from .engine import Tensor, backward, gradient_of
 from .errors import check_scalar
+from .watched_tape import WatchedTape, dense
 
 BLUE, VERMILLION, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#00845F", "#8A3B8F", "#5A5A5A"
 COLORS = (BLUE, VERMILLION, GREEN, PURPLE, GREY)
@@ -96,13 +97,10 @@ def traced(f, args):
     """Run ``f`` on a tape and read it backwards: leaves, operations, result, the gradient of each."""
     seen = {}
 
-    class WatchedTape(Tape):
-        def pop(self):
-            node = super().pop()
-            seen[id(node)] = node.grad.dense() if type(node.grad) is Pieces else node.grad
-            return node
+    def keep(node):
+        seen[id(node)] = dense(node.grad)
 
-    tape = WatchedTape()
+    tape = WatchedTape(keep)
     leaves = [Tensor(np.asarray(a, dtype=float)[()], tape) for a in args]
     out = f(*leaves)
     check_scalar(f, out)

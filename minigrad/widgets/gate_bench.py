@@ -4,6 +4,7 @@ import dataclasses
 import numpy as np
 
 from ..cells import GRUCell, LSTMCell, PeepholeLSTMCell, RNNCell
+from ..functions import sigmoid
 from . import scenes
 from .touchable import choice, slider, touchable
 
@@ -102,7 +103,7 @@ class Bench:
         text = ("The cell keeps {f%} of c = {old} and writes {written}: the new c is {c}. "
                 "The output gate shows {o%} of tanh(c): h is {h}.")
         if look:
-            seen = {gate: sigma(values[f"a_{gate}"]) for gate in "ifo"}
+            seen = {gate: sigmoid(values[f"a_{gate}"]) for gate in "ifo"}
             text += " Without its peepholes it would have i = {i0}, f = {f0}, o = {o0}."
         return scenes.scene([
             scenes.rows(f"Gates, 0 shut and 1 open{'; with ' * look}{', '.join(weights)}", (0, 1), *gate_rows("ifo", g)),
@@ -145,10 +146,6 @@ class Bench:
             raise ValueError(f"gate_bench: {type(self.cell).__name__} keeps {kept:.4g} and writes {written:.4g}, so its new {name} "
                              f"should be {kept + written:.4g}, but the cell gives {new:.4g}: "
                              "its gates don't mean what their names say")
-
-
-def sigma(a):
-    return 1 / (1 + np.exp(-a))
 
 
 def gate_rows(names, values):

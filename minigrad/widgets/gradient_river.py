@@ -3,7 +3,8 @@ import numpy as np
 
 from ..cells import GRUCell, LSTMCell, RNNCell
 from ..checks_of_input import check_size
-from ..engine import Pieces, Tape, Tensor, backward
+from ..engine import Tensor, backward
+from ..watched_tape import WatchedTape, dense
 from . import scenes
 from .touchable import choice, slider, touchable
 
@@ -122,13 +123,10 @@ def state_gradients(cell, params, xs, w):
     """
     kept = {}
 
-    class WatchedTape(Tape):
-        def pop(self):
-            node = super().pop()
-            kept[id(node)] = node.grad
-            return node
+    def keep(node):
+        kept[id(node)] = dense(node.grad)
 
-    tape, states, names = WatchedTape(), [], getattr(cell, "state_names", ("h",))
+    tape, states, names = WatchedTape(keep), [], getattr(cell, "state_names", ("h",))
     state = cell.initial_state(xs.shape[1])
     state = tuple(Tensor(part, tape) for part in state) if isinstance(state, tuple) else Tensor(state, tape)
     for x in xs:
@@ -139,7 +137,6 @@ def state_gradients(cell, params, xs, w):
     norms = {}
     for k, name in enumerate(names):
         gs = [kept.get(id(parts[k])) for parts in states]
-        gs = [g.dense() if type(g) is Pieces else g for g in gs]
         gs = [np.zeros_like(parts[k].value) if g is None else g for g, parts in zip(gs, states)]
         norms[name] = np.linalg.norm(gs, axis=2).mean(axis=1)
     del everything

@@ -3,9 +3,10 @@ import inspect
 
 import numpy as np
 
-from ..engine import Pieces, Tape, Tensor, backward, gradient_of
+from ..engine import Tensor, backward, gradient_of
 from ..errors import check_scalar
 from ..plots import SYMBOLS, columns_of, entry, operation_of, rows_of
+from ..watched_tape import WatchedTape, dense
 from . import scenes
 from .touchable import steps, touchable
 
@@ -32,13 +33,7 @@ class Walk:
     def __init__(self, f, args, names):
         before = []                              # the gradients on every step back, as the engine leaves them
 
-        class WatchedTape(Tape):
-            def pop(self):
-                node = super().pop()
-                before.append([dense(each.grad) for each in everything])
-                return node
-
-        tape = WatchedTape()
+        tape = WatchedTape(lambda node: before.append([dense(each.grad) for each in everything]))
         leaves = [Tensor(np.asarray(a, dtype=float)[()], tape) for a in args]
         out = f(*leaves)
         check_scalar(f, out)
@@ -129,7 +124,3 @@ class Walk:
 def ends(node):
     """A node's number; of a place where a long arrow passes, the operations at the arrow's two ends."""
     return (node, node) if type(node) is int else node[:2]
-
-
-def dense(g):
-    return g.dense() if type(g) is Pieces else g

@@ -2,6 +2,7 @@
 import numpy as np
 
 from ..cells import PeepholeLSTMCell
+from ..unroll import gate_values
 from . import scenes
 from .touchable import check, slider, touchable
 
@@ -32,11 +33,7 @@ def run(F, forget_sees, output_sees, T):
     params = timer_params(F)
     for name, sees in (("P_f", forget_sees), ("P_o", output_sees)):
         params[name] = params[name] * sees
-    x, state, seen = np.zeros((1, 1)), CELL.initial_state(1), []
-    for _ in range(T):
-        seen.append(CELL.gates(params, x, state))
-        state = CELL.state_of(seen[-1])
-    return {name: np.array([gates[name].item() for gates in seen]) for name in seen[0]}
+    return {name: values[:, 0, 0] for name, values in gate_values(CELL, params, np.zeros((T, 1, 1))).items()}
 
 
 def timer(F=10, caption=None):
