@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from by_hand import held
 
 ROOT = Path(__file__).resolve().parents[1]
 equation = pytest.mark.equation
@@ -55,15 +56,6 @@ def every_entry(f):
 
 def gate(run, name):
     return every_entry(lambda t, b, j: logistic(inside(run, name, t, b, j)))
-
-
-def held(p, **logits):
-    """Parameters whose gates are held, each at σ of the given number or numbers."""
-    p = {name: a.copy() for name, a in p.items()}
-    for name, a in logits.items():
-        p[f"W_{name}"][:] = p[f"U_{name}"][:] = 0
-        p[f"b_{name}"][:] = a
-    return p
 
 
 # ---------------------------------------------------------------- the carousel

@@ -14,6 +14,7 @@ import pytest
 from frameworks import framework
 
 import minigrad as mg
+from by_hand import slope
 
 equation = pytest.mark.equation
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,16 +170,8 @@ def deltas(run):
             total += np.sum(weights[t] * h)
         return total
 
-    def slope(t, name, width=1e-5):
-        result = np.empty((B, H))
-        for index in np.ndindex(B, H):
-            nudge = np.zeros((B, H))
-            nudge[index] = width
-            result[index] = (loss(t, name, nudge) - loss(t, name, -nudge)) / (2 * width)
-        return result
-
     names = ("h", "c", "h_old", "c_old", "a_i", "a_f", "a_o", "a_c")
-    return {name: np.stack([slope(t, name) for t in range(T)]) for name in names} | {"weights": weights}
+    return {name: np.stack([slope(loss, t, name, (B, H)) for t in range(T)]) for name in names} | {"weights": weights}
 
 
 def close(found, wanted):

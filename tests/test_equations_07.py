@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import minigrad as mg
+from by_hand import held, slope
 
 equation = pytest.mark.equation
 T, B, I, H = 4, 3, 2, 5
@@ -44,15 +45,6 @@ def affine(p, gate, x, seen, j):
 
 def every_entry(f):
     return np.array([[[f(t, b, j) for j in range(H)] for b in range(B)] for t in range(T)])
-
-
-def with_gates(p, **logits):
-    """Parameters whose gates are held, each at σ of the given number or numbers."""
-    p = {name: a.copy() for name, a in p.items()}
-    for gate, a in logits.items():
-        p[f"W_{gate}"][:] = p[f"U_{gate}"][:] = 0
-        p[f"b_{gate}"][:] = a
-    return p
 
 
 # ---------------------------------------------------------------- from the LSTM
@@ -152,7 +144,7 @@ def test_the_state_is_bounded(run):
 @equation("eq-gru-decay", code="minigrad.cells.GRUCell.gates")
 def test_the_distance_to_a_constant_candidate_shrinks_by_a_constant_factor(run):
     z = np.array([0.02, 0.1, 0.5, 0.9, 0.99])
-    p = with_gates(run["p"], z=np.log(z / (1 - z)))
+    p = held(run["p"], z=np.log(z / (1 - z)))
     p["W_h"][:] = p["U_h"][:] = 0
     states, _ = mg.unroll(mg.GRUCell(I, H), p, run["xs"], run["h0"])
     target = np.tanh(p["b_h"])
@@ -230,13 +222,13 @@ def test_the_gap_between_the_two_resets(run):
 
     p["b_U"][:] = 0
     diagonal = p | {"U_h": np.diag(np.diag(p["U_h"]))}
-    even = with_gates(p, r=0.7)
+    even = held(p, r=0.7)
     assert np.allclose(reset_gap(diagonal, x, h), 0, atol=1e-12)
     assert np.allclose(reset_gap(even, x, h), 0, atol=1e-12)
     assert np.allclose(reset_gap(p, x, 0 * h), 0, atol=1e-12)
     # the two conditions are needed: break one connected pair of gates, or put b_U back
     k, j = 1, 3
-    uneven = with_gates(p, r=np.where(np.arange(H) == k, 0.2, 0.7))
+    uneven = held(p, r=np.where(np.arange(H) == k, 0.2, 0.7))
     at_k = np.eye(H)[[k] * B]
     assert np.abs(reset_gap(uneven, x, at_k)[:, j]).min() > 1e-3
     assert np.abs(reset_gap(even | {"b_U": np.full(H, 0.1)}, x, 0 * h)).min() > 1e-3
@@ -264,22 +256,12 @@ def nudged_loss(run, weights):
     return loss
 
 
-def slope(loss, t, name, width=1e-5):
-    """δ of an inner value (B, H) at step t, by central differences."""
-    result = np.empty((B, H))
-    for index in np.ndindex(B, H):
-        nudge = np.zeros((B, H))
-        nudge[index] = width
-        result[index] = (loss(t, name, nudge) - loss(t, name, -nudge)) / (2 * width)
-    return result
-
-
 @pytest.fixture
 def deltas(run):
     """Every δ of the chapter by finite differences, (T, B, H) each; they know nothing of its equations."""
     loss = nudged_loss(run, np.random.default_rng(75).normal(size=(T, B, H)))
     names = ("h_after", "h_before", "a_z", "a_r", "a_h")
-    return {name: np.stack([slope(loss, t, name) for t in range(T)]) for name in names}
+    return {name: np.stack([slope(loss, t, name, (B, H)) for t in range(T)]) for name in names}
 
 
 def close(found, wanted):
