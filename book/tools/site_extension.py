@@ -80,12 +80,6 @@ def add_run_button(app, doctree, docname):
         title.parent.insert(title.parent.index(title) + 1, button)
 
 
-def settings(app, config):
-    """The script that fetches MathJax, and what _config.yml has no words for."""
-    config.mathjax_path = "equations.js"
-    config.togglebutton_open_on_print = False  # on paper a solution stays folded
-
-
 def mathjax_source():
     return Path(importlib.util.find_spec("sphinx-mathjax-offline").origin).parent / "static/mathjax"
 
@@ -135,7 +129,6 @@ def setup(app):
     if not hasattr(Collector, "numbered_by_file_name"):  # one process may build twice
         Collector.assign_section_numbers = number_by_file_name(Collector.assign_section_numbers)
         Collector.numbered_by_file_name = True
-    app.connect("config-inited", settings, priority=100)  # before those who read them
     app.add_js_file("page.js")
     app.connect("doctree-read", number_title_once, priority=100)  # before titles are collected
     app.connect("doctree-resolved", add_run_button)
